@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Typed access to the pinned maps of one data plane, by their bpffs directory. Used by the
+// agent (reads what a previous one left, writes operations) and by the inspector (reads
+// with the agent dead, removes flows). The only place besides kernel/ that knows map names.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/plan/contents.h"
+#include "agent/plan/operation.h"
+#include "bpf/abi.h"
+
+namespace maglane {
+
+struct FlowEntry4 { abi::tuple4 key; abi::flow4 flow; };
+struct FlowEntry6 { abi::tuple6 key; abi::flow6 flow; };
+
+struct MapInfo {
+  std::string name;
+  uint32_t used = 0;
+  uint32_t capacity = 0;
+  uint64_t bytes = 0;  // that the kernel allocated, where it says so, else computed
+};
+
+class PinnedMaps {
+ public:
+  // Fails with a clear line if `bpffs` holds no maglane maps, or maps of another ABI.
+  static Result<PinnedMaps> open(const std::string& bpffs, bool read_only = false);
+  PinnedMaps(PinnedMaps&&) noexcept;
+  PinnedMaps& operator=(PinnedMaps&&) noexcept;
+  ~PinnedMaps();
+
+  // What the agent owns, read back whole (batched where the kernel can).
+  Result<MapContents> read_contents() const;
+  // Applies in order; runs of the same kind go in batches. On error says which operation
+  // failed and how many before it took effect.
+  Status apply(std::span<const Operation> operations);
+
+  // Flows. Stops early when `visit` returns false.
+  Status each_flow(const std::function<bool(const FlowEntry4&)>& visit4,
+                   const std::function<bool(const FlowEntry6&)>& visit6) const;
+  Status remove_flow(const abi::tuple4& key);
+  Status remove_flow(const abi::tuple6& key);
+
+  // Summed over the CPUs; index: reason + hook * REASON_COUNT.
+  Result<std::vector<abi::counter>> read_counters() const;
+
+  Result<abi::node_state> read_node_state() const;
+  Status write_node_state(const abi::node_state& state);
+
+  // The flow clock: the present slot, and how long a slot lasts. From the pinned program
+  // maglane_clock and its constants, so it works with the agent dead.
+  struct Clock { uint32_t slot; double slot_seconds; };
+  Result<Clock> read_clock() const;
+
+  Result<std::vector<MapInfo>> usage() const;
+
+ private:
+  struct Impl;
+  explicit PinnedMaps(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace maglane

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The cluster as one node's data plane sees it: for every service port the addresses that
+// clients use and the endpoints that each of them may reach from here. Output of resolve,
+// input of plan; values only.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/ip.h"
+
+namespace maglane {
+
+struct ServiceKey {
+  std::string namespace_name;
+  std::string name;
+  std::string to_string() const { return namespace_name + "/" + name; }
+  auto operator<=>(const ServiceKey&) const = default;
+};
+
+// A service port of one family: what has an id, a name in the inspector, and counters.
+struct ServicePortKey {
+  ServiceKey service;
+  std::string port_name;
+  Protocol protocol = Protocol::tcp;
+  Family family = Family::ipv4;
+  // "default/web", "default/web:http" where the port has a name.
+  std::string to_string() const {
+    return port_name.empty() ? service.to_string() : service.to_string() + ":" + port_name;
+  }
+  auto operator<=>(const ServicePortKey&) const = default;
+};
+
+struct ResolvedEndpoint {
+  IpAddress address;
+  uint16_t port = 0;
+  bool local = false;   // on this node
+  uint32_t weight = 1;  // share of new connections relative to the others
+  auto operator<=>(const ResolvedEndpoint&) const = default;
+};
+
+enum class EmptyVerdict : uint8_t { reject = 0, drop = 1 };  // enum empty_verdict of the ABI
+
+// Sorted, each address and port once.
+struct EndpointSet {
+  std::vector<ResolvedEndpoint> endpoints;
+  EmptyVerdict when_empty = EmptyVerdict::reject;
+  auto operator<=>(const EndpointSet&) const = default;
+};
+using EndpointSetPtr = std::shared_ptr<const EndpointSet>;  // never null; shared where equal
+
+enum class FrontendType : uint8_t { cluster_ip = 1, node_port = 2, external_ip = 3, load_balancer = 4 };
+std::string_view to_string(FrontendType type);  // "cluster-ip", "node-port", "external-ip", "load-balancer"
+
+struct ResolvedFrontend {
+  FrontendType type = FrontendType::cluster_ip;
+  IpAddress address;
+  uint16_t port = 0;
+  EndpointSetPtr for_outside;  // sources outside the cluster (and everyone, where pods are not special)
+  EndpointSetPtr for_pods;     // pods of the cluster; the same pointer where nothing differs
+};
+
+struct ResolvedServicePort {
+  ServicePortKey key;
+  uint16_t port = 0;
+  std::vector<ResolvedFrontend> frontends;  // sorted by (type, address, port); no duplicates
+};
+
+struct ResolvedService {
+  ServiceKey key;
+  std::string created;  // creationTimestamp; settles who keeps an address claimed twice, older first
+  std::vector<ResolvedServicePort> ports;  // sorted by key
+};
+
+// An unchanged service keeps its pointer from one resolve to the next, so that plan and
+// diff tell by comparing pointers what there is to do.
+using ResolvedCluster = std::map<ServiceKey, std::shared_ptr<const ResolvedService>>;
+
+// An object, or a part of one, that cannot be served as it stands.
+struct Complaint {
+  std::string where;    // "file.yaml:12" or "Service default/web"
+  std::string message;  // one line: what is wrong and what would be right
+  auto operator<=>(const Complaint&) const = default;
+};
+
+}  // namespace maglane

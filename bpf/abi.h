@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one ABI between the BPF programs and user space: every map key, map
+ * value and load-time constant is declared here and nowhere else. C and C++.
+ *
+ * Fields ending in _be are in network byte order, all others in host order.
+ * Padding is explicit and always zero. tests/abi holds each structure against
+ * the BTF of the built object.
+ */
+#ifndef MAGLANE_ABI_H
+#define MAGLANE_ABI_H
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define MAGLANE_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
+namespace maglane::abi {
+#else
+#define MAGLANE_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#endif
+
+/* Raised whenever pinned maps of an older agent can no longer be read. */
+enum { MAGLANE_ABI_VERSION = 1 };
+
+enum family { FAMILY_IPV4 = 4, FAMILY_IPV6 = 6 };
+
+/* ---- frontends: an address, port and protocol that clients use ---------- */
+
+enum frontend_type {
+	/* Every service address has one entry with port 0 and protocol 0: it tells
+	 * an unused port of a live address from an unused address. */
+	FRONTEND_ADDRESS = 0,
+	FRONTEND_CLUSTER_IP = 1,
+	FRONTEND_NODE_PORT = 2,
+	FRONTEND_EXTERNAL_IP = 3,
+	FRONTEND_LOAD_BALANCER = 4,
+};
+
+/* Map "frontends", hash. An IPv4 address is in addr_be[0], the rest is 0. */
+struct frontend_key {
+	__be32 addr_be[4];
+	__be16 port_be;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP; 0 for FRONTEND_ADDRESS */
+	__u8 family;   /* enum family */
+};
+MAGLANE_ASSERT_SIZE(struct frontend_key, 20);
+
+/* What becomes of a new connection when a table is empty. */
+enum empty_verdict {
+	EMPTY_REJECT = 0, /* ICMP port unreachable */
+	EMPTY_DROP = 1,
+};
+
+/* A Maglev table: `size` consecutive backend ids of map "maglev", from `offset`.
+ * With size 0, offset is an enum empty_verdict. */
+struct table_ref {
+	__u32 offset;
+	__u32 size;
+};
+MAGLANE_ASSERT_SIZE(struct table_ref, 8);
+
+/* Who asks selects the table: sources outside the cluster, or its pods. */
+enum source_class { SOURCE_OUTSIDE = 0, SOURCE_POD = 1, SOURCE_CLASSES = 2 };
+
+struct frontend {
+	__u32 service_id;
+	__u8 type; /* enum frontend_type */
+	__u8 pad[3];
+	struct table_ref tables[SOURCE_CLASSES]; /* by enum source_class */
+};
+MAGLANE_ASSERT_SIZE(struct frontend, 24);
+
+/* ---- backends ------------------------------------------------------------ */
+
+enum backend_flag {
+	BACKEND_LOCAL = 1 << 0, /* the endpoint is on this node */
+};
+
+/* Map "backends", array by backend id. Id 0 is never used; a free slot is zero. */
+struct backend {
+	__be32 addr_be[4];
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family; /* enum family; 0: free */
+	__u32 flags; /* enum backend_flag */
+	__u32 pad[2];
+};
+MAGLANE_ASSERT_SIZE(struct backend, 32);
+
+/* ---- Maglev tables ------------------------------------------------------- */
+
+enum { MAGLEV_LINE_ENTRIES = 16 };
+
+/* Map "maglev", memory-mapped array of lines. Entry n of the map is
+ * line n / 16, backend_id n % 16; tables start on a line. */
+struct maglev_line {
+	__u32 backend_id[MAGLEV_LINE_ENTRIES];
+};
+MAGLANE_ASSERT_SIZE(struct maglev_line, 64);
+
+/* ---- services: names for people, and the memory of which id is whose ------ */
+
+/* Map "services", hash by service id (one per service port and family; never 0).
+ * Strings end with a zero byte. */
+struct service_info {
+	char namespace_name[64];
+	char name[64];
+	char port_name[64];
+	__u16 port; /* the service's own port */
+	__u8 protocol;
+	__u8 family;
+	__u32 pad;
+};
+MAGLANE_ASSERT_SIZE(struct service_info, 200);
+
+/* ---- VIP bitmap ---------------------------------------------------------- */
+
+enum {
+	VIP_BITS_ORDER = 18,
+	VIP_WORDS = (1 << VIP_BITS_ORDER) / 64,
+};
+
+/* Map "vip_bits", memory-mapped, one value. Bit vip_hash(address) is set for each
+ * address of a frontend: a packet whose destination bit is 0 is for no frontend. */
+struct vip_bits {
+	__u64 word[VIP_WORDS];
+};
+MAGLANE_ASSERT_SIZE(struct vip_bits, 32768);
+
+/* The bit number of an address. Fibonacci hashing of the folded address (Knuth,
+ * The Art of Computer Programming, vol. 3, 6.4). */
+static inline __attribute__((always_inline)) __u32 vip_hash(const __be32 addr_be[4])
+{
+	__u32 folded = addr_be[0] ^ (addr_be[1] * 0x85ebca6bU) ^ (addr_be[2] * 0xc2b2ae35U) ^
+		       (addr_be[3] * 0x27d4eb2fU);
+
+	return (folded * 0x9e3779b1U) >> (32 - VIP_BITS_ORDER);
+}
+
+/* ---- flows: one direction of a tracked connection -------------------------- */
+
+/* The packet as it arrives, before translation. */
+struct tuple4 {
+	__be32 src_be;
+	__be32 dst_be;
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+MAGLANE_ASSERT_SIZE(struct tuple4, 16);
+
+struct tuple6 {
+	__be32 src_be[4];
+	__be32 dst_be[4];
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+MAGLANE_ASSERT_SIZE(struct tuple6, 40);
+
+enum { NEXT_HOP_XDP = 1u << 31 };
+
+struct next_hop {
+	__u32 device; /* ifindex; bit 31, NEXT_HOP_XDP: XDP may send to it; 0: none cached */
+	__u8 dst_mac[6];
+	__u8 src_mac[6];
+};
+MAGLANE_ASSERT_SIZE(struct next_hop, 16);
+
+enum flow_flag {
+	FLOW_REPLY = 1 << 0, /* endpoint to client; without it: client to endpoint */
+	FLOW_SNAT = 1 << 1,  /* the client's address or port is translated as well */
+};
+
+/* What has been seen of the connection in this direction. */
+enum flow_seen {
+	SEEN_SYN = 1 << 0,
+	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
+	SEEN_FIN = 1 << 2,
+	SEEN_RST = 1 << 3,
+};
+
+/* Both families' flows end with this. The twin (the other direction) has for key
+ * the translated tuple with source and destination exchanged. */
+struct flow_body {
+	__u16 addr_csum; /* one's complement difference that the new addresses make */
+	__u16 port_csum; /* and the new ports; both folded, to be added to ~checksum */
+	__u32 backend_id;
+	__u32 service_id;
+	/* Bits 24-31: the node's epoch in which `next_hop` was found, 0: not found.
+	 * Bits 0-23: slot (about a second, see node_config.slot_shift) of the last
+	 * packet. A packet compares the whole with the current stamp, so that one test
+	 * tells that the next hop may be used and that nothing is to be written. */
+	__u32 stamp;
+	struct next_hop next_hop;
+	__u8 flags; /* enum flow_flag, fixed when the flow is made */
+	__u8 seen;  /* enum flow_seen, bits are only ever added */
+	__u16 mtu;  /* of the next hop, bytes from the IP header on; 0: unknown */
+};
+MAGLANE_ASSERT_SIZE(struct flow_body, 36);
+
+/* Maps "flows4" and "flows6": tuple -> the tuple after translation, and how. */
+struct flow4 {
+	__be32 src_be;
+	__be32 dst_be;
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	struct flow_body body;
+};
+MAGLANE_ASSERT_SIZE(struct flow4, 48);
+
+struct flow6 {
+	__be32 src_be[4];
+	__be32 dst_be[4];
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	struct flow_body body;
+};
+MAGLANE_ASSERT_SIZE(struct flow6, 72);
+
+enum { STAMP_SLOT_BITS = 24, STAMP_SLOT_MASK = (1 << STAMP_SLOT_BITS) - 1, EPOCH_MAX = 255 };
+
+/* ---- node state: what changes while programs run ---------------------------- */
+
+/* Map "node_state", memory-mapped array, one value. */
+struct node_state {
+	__u32 epoch; /* 1..EPOCH_MAX, then 1 again; raised when routes, neighbours or links change */
+	__be32 addr4_be; /* the node's primary addresses, source of translated packets; 0: none */
+	__be32 addr6_be[4];
+	__u32 abi_version; /* MAGLANE_ABI_VERSION of whoever made the maps */
+	__u32 pad[9];
+};
+MAGLANE_ASSERT_SIZE(struct node_state, 64);
+
+enum device_flag {
+	DEVICE_XDP = 1 << 0,    /* XDP on another device may redirect to it */
+	DEVICE_POD = 1 << 1,    /* the host end of a pod's link */
+	DEVICE_UPLINK = 1 << 2, /* leads to other hosts */
+};
+
+/* Map "devices", hash by ifindex. */
+struct device {
+	__u32 flags; /* enum device_flag */
+};
+MAGLANE_ASSERT_SIZE(struct device, 4);
+
+/* ---- constants at load time -------------------------------------------------- */
+
+struct prefix {
+	__be32 addr_be[4]; /* already masked */
+	__be32 mask_be[4];
+	__u32 family; /* 0: unused, ends the list */
+};
+MAGLANE_ASSERT_SIZE(struct prefix, 36);
+
+enum { MAX_POD_CIDRS = 16, MAX_SERVICE_CIDRS = 4 };
+
+/* Idle times, in slots. The values of a flow's two directions are looked at together:
+ * the later stamp and the union of what was seen count. */
+struct timeouts {
+	__u32 tcp_syn;         /* opened, not yet answered and confirmed */
+	__u32 tcp_established;
+	__u32 tcp_fin;         /* FIN seen in one direction */
+	__u32 tcp_closed;      /* FIN in both directions, or RST */
+	__u32 udp;             /* no reply seen */
+	__u32 udp_replied;
+};
+MAGLANE_ASSERT_SIZE(struct timeouts, 24);
+
+/* .rodata "config". The JIT removes what a constant makes unreachable. */
+struct node_config {
+	__u32 slot_shift; /* slot = jiffies >> slot_shift; chosen so that a slot is about 1 s */
+	__u32 hz;         /* jiffies a second */
+	__u8 ipv4;        /* 1: serve the family */
+	__u8 ipv6;
+	__u8 masquerade_all;
+	__u8 pad;
+	/* Source ports for translation, host order: two runs, so that the kernel's own
+	 * ephemeral ports and the node ports between them stay out. */
+	__u16 snat_port_min[2];
+	__u16 snat_port_count[2]; /* 0: unused */
+	struct timeouts timeouts;
+	struct prefix pod_cidrs[MAX_POD_CIDRS];
+	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
+};
+MAGLANE_ASSERT_SIZE(struct node_config, 764);
+
+/* ---- counters ------------------------------------------------------------------ */
+
+/* Every way a packet can leave a program: X(CONSTANT, "name", verdict, "meaning").
+ * verdict: PASS to the stack or the next hook, SEND (forwarded by us), REJECT, DROP. */
+#define MAGLANE_REASONS(X)                                                                             \
+	X(NOT_IP, "not_ip", PASS, "neither IPv4 nor IPv6, or a family that is switched off")           \
+	X(NOT_OURS, "not_ours", PASS, "belongs to no flow and to no frontend")                         \
+	X(TO_TC, "to_tc", PASS, "XDP left a packet of a flow to tc on the same device")                \
+	X(TO_HOST, "to_host", PASS, "translated and delivered to this node itself")                    \
+	X(TRANSMITTED, "transmitted", SEND, "sent back out of the device it came from")                \
+	X(REDIRECTED, "redirected", SEND, "sent out of another device, next hop cached")               \
+	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \
+	X(NO_ENDPOINT, "no_endpoint", REJECT, "the frontend has no endpoint")                          \
+	X(UNUSED_PORT, "unused_port", REJECT, "a service address, but no such port")                   \
+	X(MALFORMED, "malformed", DROP, "a header of a packet to a frontend contradicts itself or is cut short") \
+	X(FRAGMENT, "fragment", DROP, "a fragment for a frontend")                                     \
+	X(UNSUPPORTED_PROTOCOL, "unsupported_protocol", DROP, "a protocol that frontends do not serve") \
+	X(EXTENSION_HEADERS, "extension_headers", DROP, "more IPv6 extension headers than are walked") \
+	X(NO_LOCAL_ENDPOINT, "no_local_endpoint", DROP, "policy Local and no endpoint on this node")   \
+	X(UNUSED_ADDRESS, "unused_address", DROP, "a service CIDR address that no service has")        \
+	X(NO_BACKEND, "no_backend", DROP, "a Maglev table names a backend that is gone")               \
+	X(FLOW_TABLE_FULL, "flow_table_full", DROP, "no room for a new flow")                          \
+	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the endpoint")          \
+	X(NO_SOURCE_ADDRESS, "no_source_address", DROP, "the node has no address of the family to translate to") \
+	X(TTL_EXCEEDED, "ttl_exceeded", DROP, "TTL or hop limit used up")                              \
+	X(TOO_BIG, "too_big", DROP, "longer than the next hop's MTU")                                  \
+	X(NO_ROUTE, "no_route", DROP, "no route to the translated destination")                        \
+	X(FORWARDING_DISABLED, "forwarding_disabled", DROP, "the kernel's forwarding is switched off on the device") \
+	X(REWRITE_FAILED, "rewrite_failed", DROP, "the kernel refused an edit of the packet")
+
+enum reason {
+#define X(constant, name, verdict, meaning) REASON_##constant,
+	MAGLANE_REASONS(X)
+#undef X
+		REASON_COUNT
+};
+
+/* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
+enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOKS = 2 };
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+MAGLANE_ASSERT_SIZE(struct counter, 16);
+
+/* ---- programs that the agent runs (BPF_PROG_TEST_RUN) --------------------------- */
+
+/* Map "expiry_result", array, one value: what the last run of program "expire" did. */
+struct expiry_result {
+	__u64 examined;
+	__u64 removed;
+	__u64 jiffies; /* the clock at the run; program "clock" writes only what follows from here */
+	__u32 slot_shift; /* as in node_config */
+	__u32 hz;
+};
+MAGLANE_ASSERT_SIZE(struct expiry_result, 32);
+
+#ifdef __cplusplus
+} /* namespace maglane::abi */
+#endif
+
+#endif
