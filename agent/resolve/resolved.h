@@ -10,18 +10,16 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "agent/base/complaint.h"
 #include "agent/base/ip.h"
+#include "agent/base/object_key.h"
 
 namespace maglane {
 
-struct ServiceKey {
-  std::string namespace_name;
-  std::string name;
-  std::string to_string() const { return namespace_name + "/" + name; }
-  auto operator<=>(const ServiceKey&) const = default;
-};
+using ServiceKey = ObjectKey;
 
 // A service port of one family: what has an id, a name in the inspector, and counters.
 struct ServicePortKey {
@@ -80,12 +78,5 @@ struct ResolvedService {
 // An unchanged service keeps its pointer from one resolve to the next, so that plan and
 // diff tell by comparing pointers what there is to do.
 using ResolvedCluster = std::map<ServiceKey, std::shared_ptr<const ResolvedService>>;
-
-// An object, or a part of one, that cannot be served as it stands.
-struct Complaint {
-  std::string where;    // "file.yaml:12" or "Service default/web"
-  std::string message;  // one line: what is wrong and what would be right
-  auto operator<=>(const Complaint&) const = default;
-};
 
 }  // namespace maglane
