@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/kernel/maps.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "agent/kernel/maps_impl.h"
+
+namespace maglane {
+namespace {
+
+constexpr std::array<MapShape, kMapCount> kShapes = {{
+    {"frontends", sizeof(abi::frontend_key), sizeof(abi::frontend)},
+    {"services", sizeof(uint32_t), sizeof(abi::service_info)},
+    {"backends", sizeof(uint32_t), sizeof(abi::backend)},
+    {"maglev", sizeof(uint32_t), sizeof(abi::maglev_line)},
+    {"vip_bits", sizeof(uint32_t), sizeof(abi::vip_bits)},
+    {"flows4", sizeof(abi::tuple4), sizeof(abi::flow4)},
+    {"flows6", sizeof(abi::tuple6), sizeof(abi::flow6)},
+    {"node_state", sizeof(uint32_t), sizeof(abi::node_state)},
+    {"devices", sizeof(uint32_t), sizeof(abi::device)},
+    {"counters", sizeof(uint32_t), sizeof(abi::counter)},
+    {"expiry_result", sizeof(uint32_t), sizeof(abi::expiry_result)},
+}};
+
+// The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
+static_assert(sizeof(abi::backend) % 8 == 0 && sizeof(abi::maglev_line) % 8 == 0 &&
+              sizeof(abi::vip_bits) % 8 == 0 && sizeof(abi::node_state) % 8 == 0);
+
+template <typename T>
+T load_bytes(const std::byte* bytes) {
+  T value;
+  std::memcpy(&value, bytes, sizeof value);
+  return value;
+}
+
+void end_strings(abi::service_info& info) {
+  info.namespace_name[sizeof info.namespace_name - 1] = '\0';
+  info.name[sizeof info.name - 1] = '\0';
+  info.port_name[sizeof info.port_name - 1] = '\0';
+}
+
+Error no_data_plane(const std::string& bpffs) {
+  return Error{fmt::format(
+      "no maglane data plane at {}: is the agent running there, or did you mean --bpffs?", bpffs)};
+}
+
+}  // namespace
+
+PinnedMaps::Impl::~Impl() {
+  if (clock_program >= 0) close(clock_program);
+}
+
+Status PinnedMaps::Impl::open_maps() {
+  struct stat entry;
+  const std::string directory = bpffs + "/maps";
+  if (stat(directory.c_str(), &entry) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return no_data_plane(bpffs);
+    return Error{fmt::format("cannot look into {}: {} (run as root)", directory, std::strerror(errno))};
+  }
+  for (size_t i = 0; i < kMapCount; ++i) {
+    auto map = BpfMap::open(directory + "/" + kShapes[i].name, kShapes[i], read_only);
+    if (!map)
+      return Error{fmt::format("{}; restart the agent, which makes what is missing or outdated anew",
+                               map.error().message)};
+    maps[i] = std::move(*map);
+  }
+  return ok_status();
+}
+
+Status PinnedMaps::Impl::map_arrays() {
+  std::array<std::pair<MapIndex, std::byte*>, 4> arrays = {
+      {{kBackends, nullptr}, {kMaglev, nullptr}, {kVipBits, nullptr}, {kNodeState, nullptr}}};
+  for (auto& [index, memory] : arrays) {
+    auto mapped = maps[index].map_memory(!read_only);
+    if (!mapped) return mapped.error();
+    memory = *mapped;
+  }
+  backends = reinterpret_cast<abi::backend*>(arrays[0].second);
+  maglev = reinterpret_cast<uint32_t*>(arrays[1].second);
+  vip_words = reinterpret_cast<uint64_t*>(arrays[2].second);
+  node_state = reinterpret_cast<abi::node_state*>(arrays[3].second);
+  // 0: just made, nobody has written to it yet.
+  if (node_state->abi_version != 0 && node_state->abi_version != abi::MAGLANE_ABI_VERSION)
+    return Error{
+        fmt::format("the maps at {} are of ABI version {}, this program is of version {}: use the "
+                    "maglane of the agent that made them, or restart the agent in this version",
+                    bpffs, node_state->abi_version, int{abi::MAGLANE_ABI_VERSION})};
+  return ok_status();
+}
+
+PinnedMaps::PinnedMaps(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PinnedMaps::PinnedMaps(PinnedMaps&&) noexcept = default;
+PinnedMaps& PinnedMaps::operator=(PinnedMaps&&) noexcept = default;
+PinnedMaps::~PinnedMaps() = default;
+
+Result<PinnedMaps> PinnedMaps::open(const std::string& bpffs, bool read_only) {
+  auto impl = std::make_unique<Impl>();
+  impl->bpffs = bpffs;
+  impl->read_only = read_only;
+  if (auto status = impl->open_maps(); !status) return status.error();
+  if (auto status = impl->map_arrays(); !status) return status.error();
+  // Absent while the agent is starting: read_clock says so then.
+  impl->clock_program = bpf_obj_get((bpffs + "/programs/clock").c_str());
+  return PinnedMaps(std::move(impl));
+}
+
+// ---- reading ------------------------------------------------------------------------------
+
+Result<MapContents> PinnedMaps::read_contents() const {
+  MapContents contents;
+  auto status = impl_->maps[kServices].each([&](const std::byte* key, const std::byte* value) {
+    auto info = load_bytes<abi::service_info>(value);
+    end_strings(info);
+    contents.services.emplace(load_bytes<uint32_t>(key), info);
+    return true;
+  });
+  if (!status) return status.error();
+
+  uint64_t end = 0;
+  status = impl_->maps[kFrontends].each([&](const std::byte* key, const std::byte* value) {
+    const auto frontend = load_bytes<abi::frontend>(value);
+    for (const auto& table : frontend.tables)
+      if (table.size != 0) end = std::max(end, uint64_t{table.offset} + table.size);
+    contents.frontends.emplace(load_bytes<abi::frontend_key>(key), frontend);
+    return true;
+  });
+  if (!status) return status.error();
+
+  for (uint32_t id = 1; id < impl_->maps[kBackends].capacity(); ++id)
+    if (impl_->backends[id].family != 0)
+      contents.backends.emplace_hint(contents.backends.end(), id, impl_->backends[id]);
+  contents.maglev.assign(impl_->maglev, impl_->maglev + std::min(end, impl_->maglev_entries()));
+  contents.vip_words.assign(impl_->vip_words, impl_->vip_words + abi::VIP_WORDS);
+  return contents;
+}
+
+Status PinnedMaps::each_flow(const std::function<bool(const FlowEntry4&)>& visit4,
+                             const std::function<bool(const FlowEntry6&)>& visit6) const {
+  bool stopped = false;
+  auto status = impl_->maps[kFlows4].each([&](const std::byte* key, const std::byte* value) {
+    stopped = !visit4({load_bytes<abi::tuple4>(key), load_bytes<abi::flow4>(value)});
+    return !stopped;
+  });
+  if (!status || stopped) return status;
+  return impl_->maps[kFlows6].each([&](const std::byte* key, const std::byte* value) {
+    return visit6({load_bytes<abi::tuple6>(key), load_bytes<abi::flow6>(value)});
+  });
+}
+
+Result<std::vector<abi::counter>> PinnedMaps::read_counters() const {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return Error{fmt::format("cannot count the CPUs: {}", std::strerror(-cpus))};
+  std::vector<abi::counter> of_cpu(static_cast<size_t>(cpus));
+  std::vector<abi::counter> sums(size_t{abi::REASON_COUNT} * abi::HOOKS);
+  for (uint32_t i = 0; i < sums.size() && i < impl_->maps[kCounters].capacity(); ++i) {
+    if (auto status = impl_->maps[kCounters].look_up(&i, of_cpu.data()); !status) return status.error();
+    for (const abi::counter& counter : of_cpu) {
+      sums[i].packets += counter.packets;
+      sums[i].bytes += counter.bytes;
+    }
+  }
+  return sums;
+}
+
+Result<abi::node_state> PinnedMaps::read_node_state() const {
+  return *impl_->node_state;
+}
+
+Result<PinnedMaps::Clock> PinnedMaps::read_clock() const {
+  if (impl_->clock_program < 0)
+    return Error{fmt::format("no program {}/programs/clock: has the agent finished starting?", impl_->bpffs)};
+  std::array<std::byte, 64> packet{};  // a run wants at least an Ethernet header; it is not looked at
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_size_in = packet.size());
+  if (bpf_prog_test_run_opts(impl_->clock_program, &options) != 0)
+    return Error{fmt::format("cannot run program {}/programs/clock: {}", impl_->bpffs, std::strerror(errno))};
+  const uint32_t zero = 0;
+  abi::expiry_result result{};
+  if (auto status = impl_->maps[kExpiryResult].look_up(&zero, &result); !status) return status.error();
+  if (result.hz == 0 || result.slot_shift > 31)
+    return Error{fmt::format("program {}/programs/clock told no usable time", impl_->bpffs)};
+  return Clock{static_cast<uint32_t>(result.jiffies >> result.slot_shift) & abi::STAMP_SLOT_MASK,
+               static_cast<double>(uint64_t{1} << result.slot_shift) / result.hz};
+}
+
+// ---- usage ----------------------------------------------------------------------------------
+
+namespace {
+
+Result<uint32_t> count_entries(const BpfMap& map) {
+  uint32_t count = 0;
+  auto status = map.each([&](const std::byte*, const std::byte*) { return ++count != UINT32_MAX; });
+  if (!status) return status.error();
+  return count;
+}
+
+uint64_t bytes_of(const BpfMap& map, const MapShape& shape) {
+  const uint64_t bytes = map.kernel_bytes();
+  return bytes != 0 ? bytes : uint64_t{map.capacity()} * (uint64_t{shape.key_size} + shape.value_size);
+}
+
+}  // namespace
+
+Result<std::vector<MapInfo>> PinnedMaps::usage() const {
+  std::vector<MapInfo> infos;
+  const auto add = [&](MapIndex index, uint64_t used, uint64_t capacity) {
+    infos.push_back({kShapes[index].name, static_cast<uint32_t>(used), static_cast<uint32_t>(capacity),
+                     bytes_of(impl_->maps[index], kShapes[index])});
+  };
+  for (const MapIndex index : {kServices, kFrontends, kFlows4, kFlows6, kDevices}) {
+    auto count = count_entries(impl_->maps[index]);
+    if (!count) return count.error();
+    add(index, *count, impl_->maps[index].capacity());
+  }
+  const abi::backend* const begin = impl_->backends;
+  const abi::backend* const end = begin + impl_->maps[kBackends].capacity();
+  add(kBackends,
+      static_cast<uint64_t>(std::count_if(begin, end, [](const auto& b) { return b.family != 0; })),
+      impl_->maps[kBackends].capacity());
+
+  std::set<std::pair<uint32_t, uint32_t>> tables;
+  auto status = impl_->maps[kFrontends].each([&](const std::byte*, const std::byte* value) {
+    for (const auto& table : load_bytes<abi::frontend>(value).tables)
+      if (table.size != 0) tables.emplace(table.offset, table.size);
+    return true;
+  });
+  if (!status) return status.error();
+  uint64_t entries = 0;
+  for (const auto& [offset, size] : tables) entries += size;
+  add(kMaglev, std::min(entries, impl_->maglev_entries()), impl_->maglev_entries());
+  uint64_t bits = 0;
+  for (size_t i = 0; i < abi::VIP_WORDS; ++i)
+    bits += static_cast<uint64_t>(std::popcount(impl_->vip_words[i]));
+  add(kVipBits, bits, uint64_t{abi::VIP_WORDS} * 64);
+  return infos;
+}
+
+}  // namespace maglane

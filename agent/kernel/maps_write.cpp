@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The writing half of PinnedMaps. Arrays change through mapped memory, by stores that a
+// packet sees whole or not at all; hash maps by batched system calls.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+
+#include "agent/kernel/maps_impl.h"
+
+namespace maglane {
+namespace {
+
+constexpr size_t kRun = 4096;  // operations that go to the kernel in one call
+
+// A packet that reads the slot meanwhile sees the old backend, none, or the new one: port,
+// protocol, family (0: free) and flags share one word, which is cleared while the address
+// changes.
+void store_backend(abi::backend& slot, const abi::backend& backend) {
+  constexpr size_t kAttributes = offsetof(abi::backend, port_be) / sizeof(uint64_t);
+  static_assert(offsetof(abi::backend, port_be) % sizeof(uint64_t) == 0 &&
+                offsetof(abi::backend, flags) / sizeof(uint64_t) == kAttributes);
+  std::array<uint64_t, sizeof backend / sizeof(uint64_t)> words;
+  std::memcpy(words.data(), &backend, sizeof backend);
+  auto* const live = static_cast<uint64_t*>(static_cast<void*>(&slot));
+  const bool moves = !std::equal(words.begin(), words.begin() + kAttributes, live);
+  if (moves) {
+    std::atomic_ref<uint64_t>(live[kAttributes]).store(0);
+    for (size_t i = 0; i < kAttributes; ++i) std::atomic_ref<uint64_t>(live[i]).store(words[i]);
+  }
+  std::atomic_ref<uint64_t>(live[kAttributes]).store(words[kAttributes]);
+}
+
+Error opened_for_reading() {
+  return Error{"the maps were opened for reading only"};
+}
+
+bool changes_memory(const Operation& operation) {
+  return std::holds_alternative<PutBackend>(operation) || std::holds_alternative<DeleteBackend>(operation) ||
+         std::holds_alternative<WriteTable>(operation) || std::holds_alternative<SetVipBit>(operation);
+}
+
+size_t run_length(std::span<const Operation> operations) {
+  size_t length = 1;
+  while (length < operations.size() && length < kRun && operations[length].index() == operations[0].index())
+    ++length;
+  return length;
+}
+
+// The operands of a run of one kind, as one system call takes them.
+template <typename Key, typename Value>
+struct Rows {
+  std::vector<Key> keys;
+  std::vector<Value> values;
+
+  explicit Rows(size_t count) {
+    keys.reserve(count);
+    values.reserve(count);
+  }
+  void add(const Key& key, const Value& value) {
+    keys.push_back(key);
+    values.push_back(value);
+  }
+  Status apply(BpfMap& map, uint32_t& done) const {
+    const auto count = static_cast<uint32_t>(keys.size());
+    return values.empty() ? map.remove(keys.data(), count, done)
+                          : map.update(keys.data(), values.data(), count, done);
+  }
+};
+
+}  // namespace
+
+Status PinnedMaps::Impl::put(uint32_t id, const abi::backend& backend) {
+  if (id == 0 || id >= maps[kBackends].capacity())
+    return Error{fmt::format("backend id {} is not in 1 to {}", id, maps[kBackends].capacity() - 1)};
+  store_backend(backends[id], backend);
+  return ok_status();
+}
+
+Status PinnedMaps::Impl::write(const WriteTable& table) {
+  const std::vector<uint32_t>& ids = *table.backend_ids;
+  if (table.offset % abi::MAGLEV_LINE_ENTRIES != 0 || uint64_t{table.offset} + ids.size() > maglev_entries())
+    return Error{fmt::format("a table of {} entries from {} on does not fit map \"maglev\" of {} entries",
+                             ids.size(), table.offset, maglev_entries())};
+  const size_t lines = (ids.size() + abi::MAGLEV_LINE_ENTRIES - 1) / abi::MAGLEV_LINE_ENTRIES;
+  for (size_t i = 0; i < lines * abi::MAGLEV_LINE_ENTRIES; ++i)
+    std::atomic_ref<uint32_t>(maglev[table.offset + i])
+        .store(i < ids.size() ? ids[i] : 0, std::memory_order_relaxed);
+  return ok_status();
+}
+
+Status PinnedMaps::Impl::set(const SetVipBit& bit) {
+  if (bit.bit >= abi::VIP_WORDS * 64U) return Error{fmt::format("VIP bit {} does not exist", bit.bit)};
+  const std::atomic_ref<uint64_t> word(vip_words[bit.bit / 64]);
+  const uint64_t mask = uint64_t{1} << (bit.bit % 64);
+  if (bit.value)
+    word.fetch_or(mask);
+  else
+    word.fetch_and(~mask);
+  return ok_status();
+}
+
+Status PinnedMaps::Impl::apply_to_memory(const Operation& operation) {
+  if (const auto* put_backend = std::get_if<PutBackend>(&operation))
+    return put(put_backend->id, put_backend->backend);
+  if (const auto* delete_backend = std::get_if<DeleteBackend>(&operation))
+    return put(delete_backend->id, abi::backend{});
+  if (const auto* write_table = std::get_if<WriteTable>(&operation)) return write(*write_table);
+  return set(std::get<SetVipBit>(operation));
+}
+
+// REQUIRES: all of `run` is of one kind.
+Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t& done) {
+  Rows<uint32_t, abi::service_info> services(run.size());
+  Rows<abi::frontend_key, abi::frontend> frontends(run.size());
+  for (const Operation& operation : run) {
+    if (const auto* put_service = std::get_if<PutService>(&operation))
+      services.add(put_service->id, put_service->info);
+    else if (const auto* put_frontend = std::get_if<PutFrontend>(&operation))
+      frontends.add(put_frontend->key, put_frontend->frontend);
+    else if (const auto* delete_frontend = std::get_if<DeleteFrontend>(&operation))
+      frontends.keys.push_back(delete_frontend->key);
+    else if (const auto* delete_service = std::get_if<DeleteService>(&operation))
+      services.keys.push_back(delete_service->id);
+  }
+  if (!services.keys.empty()) return services.apply(maps[kServices], done);
+  return frontends.apply(maps[kFrontends], done);
+}
+
+Status PinnedMaps::apply(std::span<const Operation> operations) {
+  if (impl_->read_only) return opened_for_reading();
+  for (size_t at = 0; at < operations.size();) {
+    const size_t length = run_length(operations.subspan(at));
+    uint32_t done = 0;
+    Status status = ok_status();
+    if (changes_memory(operations[at])) {
+      for (; done < length && status.ok(); ++done) status = impl_->apply_to_memory(operations[at + done]);
+      if (!status) --done;
+    } else {
+      status = impl_->apply_to_hash(operations.subspan(at, length), done);
+    }
+    if (!status)
+      return status.error().in(fmt::format("operation {} of {} ({}; those before it took effect)",
+                                           at + done + 1, operations.size(),
+                                           to_string(operations[at + done])));
+    at += length;
+  }
+  return ok_status();
+}
+
+Status PinnedMaps::write_node_state(const abi::node_state& state) {
+  if (impl_->read_only) return opened_for_reading();
+  abi::node_state& live = *impl_->node_state;
+  for (int i = 0; i < 4; ++i) std::atomic_ref<uint32_t>(live.addr6_be[i]).store(state.addr6_be[i]);
+  std::atomic_ref<uint32_t>(live.addr4_be).store(state.addr4_be);
+  std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
+  // Last: a packet that sees the new epoch sees the addresses that belong to it.
+  std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);
+  return ok_status();
+}
+
+Status PinnedMaps::remove_flow(const abi::tuple4& key) {
+  if (impl_->read_only) return opened_for_reading();
+  uint32_t done = 0;
+  return impl_->maps[kFlows4].remove(&key, 1, done);
+}
+
+Status PinnedMaps::remove_flow(const abi::tuple6& key) {
+  if (impl_->read_only) return opened_for_reading();
+  uint32_t done = 0;
+  return impl_->maps[kFlows6].remove(&key, 1, done);
+}
+
+}  // namespace maglane
