@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a C compiler for the machine at hand needs in place of libbpf's bpf_helpers.h and of
+ * the kernel, so that the packet path is a plain library: unit tests and fuzzers run it under
+ * sanitizers. The helpers are implemented by whoever links it (tests/support), with the
+ * kernel's results and error numbers.
+ */
+#ifndef MAGLANE_NATIVE_H
+#define MAGLANE_NATIVE_H
+
+#ifdef __bpf__
+#error "native.h is for native builds; BPF programs get their helpers from libbpf"
+#endif
+
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/in.h>
+#include <stddef.h>
+#include "bpf/abi.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+#ifndef __noinline
+#define __noinline __attribute__((noinline))
+#endif
+#ifndef __weak
+#define __weak __attribute__((weak))
+#endif
+#define SEC(name)
+
+#define barrier() asm volatile("" ::: "memory")
+#define barrier_var(var) asm volatile("" : "+r"(var))
+
+struct native_map;
+
+extern struct native_map frontends;
+extern struct native_map services;
+extern struct native_map backends;
+extern struct native_map maglev;
+extern struct native_map vip_bits;
+extern struct native_map flows4;
+extern struct native_map flows6;
+extern struct native_map node_state;
+extern struct native_map devices;
+extern struct native_map counters;
+extern struct native_map expiry_result;
+
+extern const volatile struct node_config config;
+
+void *bpf_map_lookup_elem(void *map, const void *key);
+long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags);
+long bpf_map_delete_elem(void *map, const void *key);
+long bpf_for_each_map_elem(void *map, void *callback, void *context, __u64 flags);
+long bpf_loop(__u32 iterations, void *callback, void *context, __u64 flags);
+__u64 bpf_jiffies64(void);
+__u32 bpf_get_prandom_u32(void);
+long bpf_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
+
+#endif

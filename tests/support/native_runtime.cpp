@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/native_runtime.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace {
+
+// Key bytes compare as the kernel's hash does: all of them, padding included.
+std::string key_text(const void* key, uint32_t size) { return std::string(static_cast<const char*>(key), size); }
+
+}  // namespace
+
+native_map::native_map(Kind kind, uint32_t key_size, uint32_t value_size, uint32_t max_entries)
+    : kind_(kind), key_size_(key_size), value_size_(value_size), max_entries_(max_entries) {}
+
+void* native_map::value_at(const std::string& key, const void* initial) {
+  auto value = std::make_unique<uint8_t[]>(value_size_);
+  if (initial) std::memcpy(value.get(), initial, value_size_);
+  return (entries_[key] = std::move(value)).get();
+}
+
+void* native_map::find(const void* key) {
+  const std::string text = key_text(key, key_size_);
+  const auto found = entries_.find(text);
+  if (found != entries_.end()) return found->second.get();
+  if (kind_ == Kind::hash) return nullptr;
+  uint32_t index = 0;
+  std::memcpy(&index, key, sizeof index);
+  return index < max_entries_ ? value_at(text, nullptr) : nullptr;
+}
+
+long native_map::update(const void* key, const void* value, uint64_t flags) {
+  if (flags > BPF_EXIST) return -EINVAL;
+  if (kind_ == Kind::array) {
+    if (flags == BPF_NOEXIST) return -EEXIST;
+    void* at = find(key);
+    if (!at) return -E2BIG;
+    std::memcpy(at, value, value_size_);
+    return 0;
+  }
+  void* present = find(key);
+  if (present && flags == BPF_NOEXIST) return -EEXIST;
+  if (!present && flags == BPF_EXIST) return -ENOENT;
+  if (!present && entries_.size() >= max_entries_) return -E2BIG;
+  if (present) std::memcpy(present, value, value_size_);
+  else value_at(key_text(key, key_size_), value);
+  return 0;
+}
+
+long native_map::remove(const void* key) {
+  if (kind_ == Kind::array) return -EINVAL;
+  return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
+}
+
+void native_map::clear() { entries_.clear(); }
+
+std::vector<std::string> native_map::keys() const {
+  std::vector<std::string> result;
+  for (const auto& entry : entries_) result.push_back(entry.first);
+  return result;
+}
+
+namespace maglane::test {
+
+using Kind = native_map::Kind;
+
+// Sizes as in bpf/maps.h, but for the flow tables, which cases fill up.
+extern "C" {
+native_map frontends(Kind::hash, sizeof(abi::frontend_key), sizeof(abi::frontend), 524288);
+native_map services(Kind::hash, sizeof(uint32_t), sizeof(abi::service_info), 131072);
+native_map backends(Kind::array, sizeof(uint32_t), sizeof(abi::backend), 262144);
+native_map maglev(Kind::array, sizeof(uint32_t), sizeof(abi::maglev_line), 1048576);
+native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
+native_map flows4(Kind::hash, sizeof(abi::tuple4), sizeof(abi::flow4), 524288);
+native_map flows6(Kind::hash, sizeof(abi::tuple6), sizeof(abi::flow6), 524288);
+native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
+native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
+native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS);
+native_map expiry_result(Kind::array, sizeof(uint32_t), sizeof(abi::expiry_result), 1);
+
+// To the packet path this is `const volatile struct node_config config`; native_run sets it.
+abi::node_config config;
+}
+
+namespace {
+
+const std::map<std::string, native_map*>& all_maps() {
+  static const std::map<std::string, native_map*> maps = {
+      {"frontends", &frontends}, {"services", &services}, {"backends", &backends},
+      {"maglev", &maglev},       {"vip_bits", &vip_bits}, {"flows4", &flows4},
+      {"flows6", &flows6},       {"node_state", &node_state}, {"devices", &devices},
+      {"counters", &counters},   {"expiry_result", &expiry_result}};
+  return maps;
+}
+
+// Two bytes before the frame align the IP header.
+constexpr size_t kAlign = 2;
+
+uint8_t* new_frame(const uint8_t* bytes, size_t size, size_t kept) {
+  auto* block = new uint8_t[kAlign + size]();
+  if (kept) std::memcpy(block + kAlign, bytes, kept);
+  return block + kAlign;
+}
+
+void free_frame(uint8_t* frame) { delete[] (frame - kAlign); }
+
+}  // namespace
+
+native_map* native_map_named(const std::string& name) {
+  const auto found = all_maps().find(name);
+  return found == all_maps().end() ? nullptr : found->second;
+}
+
+NativeSystem& native_system() {
+  static NativeSystem system;
+  return system;
+}
+
+void native_reset() {
+  for (const auto& [name, map] : all_maps()) map->clear();
+  native_system() = NativeSystem{};
+}
+
+NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex, uint32_t linear,
+                        uint16_t gso_segments, bool vlan) {
+  config = native_system().config;
+  native_packet packet{};
+  packet.data = new_frame(frame.data(), frame.size(), frame.size());
+  packet.len = static_cast<uint32_t>(frame.size());
+  packet.linear = linear && linear < packet.len ? linear : packet.len;
+  packet.ifindex = ifindex;
+  packet.gso_segs = gso_segments;
+  packet.vlan_present = vlan;
+  NativeResult result;
+  result.verdict = program(&packet);
+  result.sent_to = packet.sent_to;
+  result.resolved = packet.resolved;
+  result.frame.assign(packet.data, packet.data + packet.len);
+  free_frame(packet.data);
+  return result;
+}
+
+}  // namespace maglane::test
+
+using maglane::test::native_system;
+
+extern "C" {
+
+void native_packet_pull(native_packet* packet, __u32 len) {
+  uint8_t* moved = maglane::test::new_frame(packet->data, packet->len, packet->len);
+  maglane::test::free_frame(packet->data);
+  packet->data = moved;
+  if (len > packet->linear && len <= packet->len) packet->linear = len;
+}
+
+int native_packet_resize(native_packet* packet, __u32 len) {
+  // Limits as of bpf_xdp_adjust_tail (an Ethernet header) and of one page of room.
+  if (len < 14 || len > 65535) return -EINVAL;
+  uint8_t* moved = maglane::test::new_frame(packet->data, len, len < packet->len ? len : packet->len);
+  maglane::test::free_frame(packet->data);
+  packet->data = moved;
+  packet->len = len;
+  packet->linear = len;
+  return 0;
+}
+
+void* bpf_map_lookup_elem(void* map, const void* key) { return static_cast<native_map*>(map)->find(key); }
+
+long bpf_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
+  return static_cast<native_map*>(map)->update(key, value, flags);
+}
+
+long bpf_map_delete_elem(void* map, const void* key) { return static_cast<native_map*>(map)->remove(key); }
+
+long bpf_for_each_map_elem(void* map, void* callback, void* context, __u64) {
+  using Callback = long (*)(void*, const void*, void*, void*);
+  long visited = 0;
+  for (const std::string& key : static_cast<native_map*>(map)->keys()) {
+    void* value = static_cast<native_map*>(map)->find(key.data());
+    if (!value) continue;  // the callback deleted it
+    ++visited;
+    if (reinterpret_cast<Callback>(callback)(map, key.data(), value, context)) break;
+  }
+  return visited;
+}
+
+long bpf_loop(__u32 iterations, void* callback, void* context, __u64) {
+  using Callback = long (*)(__u32, void*);
+  __u32 done = 0;
+  while (done < iterations)
+    if (reinterpret_cast<Callback>(callback)(done++, context)) break;
+  return done;
+}
+
+__u64 bpf_jiffies64() { return native_system().jiffies; }
+
+// Deterministic: a failing input fails again.
+__u32 bpf_get_prandom_u32() {
+  static uint32_t state = 1;
+  return state = state * 1664525U + 1013904223U;
+}
+
+// Named by its symbol: in C++ a function of a structure's name hides it.
+long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) __asm__("bpf_fib_lookup");
+long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) {
+  ++native_system().fib_lookups;
+  if (!native_system().fib) return BPF_FIB_LKUP_RET_NOT_FWDED;
+  return native_system().fib(*params, flags);
+}
+
+}
