@@ -295,7 +295,6 @@ MAGLANE_ASSERT_SIZE(struct node_config, 764);
 	X(NOT_IP, "not_ip", PASS, "neither IPv4 nor IPv6, or a family that is switched off")           \
 	X(NOT_OURS, "not_ours", PASS, "belongs to no flow and to no frontend")                         \
 	X(TO_TC, "to_tc", PASS, "XDP left a packet of a flow to tc on the same device")                \
-	X(TO_HOST, "to_host", PASS, "translated and delivered to this node itself")                    \
 	X(TRANSMITTED, "transmitted", SEND, "sent back out of the device it came from")                \
 	X(REDIRECTED, "redirected", SEND, "sent out of another device, next hop cached")               \
 	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \

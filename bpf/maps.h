@@ -12,7 +12,13 @@
 
 #ifdef __bpf__
 #include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
+
+#ifndef barrier
+#define barrier() asm volatile("" ::: "memory")
+#endif
 
 #define MAGLANE_MAP(name, map_type, map_key, map_value, entries, flags_)                            \
 	struct {                                                                                   \

@@ -14,7 +14,7 @@ function(maglane_bpf_object name)
     set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.${stem}.o)
     add_custom_command(OUTPUT ${object}
       COMMAND ${CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu17 -Wall -Wextra -Werror
-        -Wno-unused-function -Wno-missing-field-initializers
+        -Wno-unused-function -Wno-unused-parameter -Wno-missing-field-initializers
         -I${CMAKE_SOURCE_DIR} -isystem /usr/include/${MULTIARCH}
         -MD -MT ${object} -MF ${object}.d
         -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}

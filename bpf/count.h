@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every exit of the pipeline is counted under its name, here. */
+#ifndef MAGLANE_COUNT_H
+#define MAGLANE_COUNT_H
+
+#include "bpf/maps.h"
+
+static __always_inline void count(const ctx_t *ctx, enum reason reason)
+{
+	__u32 index = reason + CTX_HOOK * REASON_COUNT;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
+
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += ctx_len(ctx);
+}
+
+static __always_inline int pass(const ctx_t *ctx, enum reason reason)
+{
+	count(ctx, reason);
+	return CTX_PASS;
+}
+
+static __always_inline int drop(const ctx_t *ctx, enum reason reason)
+{
+	count(ctx, reason);
+	return CTX_DROP;
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The verbs of the packet path at tc; ctx_xdp.h says what each promises. */
+#ifndef MAGLANE_CTX_TC_H
+#define MAGLANE_CTX_TC_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+#include "bpf/maps.h"
+
+typedef struct __sk_buff ctx_t;
+
+enum {
+	CTX_HOOK = HOOK_TC,
+	/* At tcx this is TCX_NEXT, at clsact TC_ACT_UNSPEC: the next program has its say. */
+	CTX_PASS = TC_ACT_UNSPEC,
+	CTX_DROP = TC_ACT_SHOT,
+	CTX_CAN_RESOLVE = 1,
+};
+
+static __always_inline void *ctx_at(const ctx_t *ctx, __u32 offset, __u32 len)
+{
+	void *data = (void *)(long)ctx->data;
+
+	if (data + offset + len > (void *)(long)ctx->data_end)
+		return NULL;
+	return data + offset;
+}
+
+static __always_inline void ctx_pull(ctx_t *ctx, __u32 len)
+{
+	if (ctx->data + len > ctx->data_end && len <= ctx->len)
+		bpf_skb_pull_data(ctx, len);
+}
+
+static __always_inline __u32 ctx_len(const ctx_t *ctx)
+{
+	return ctx->len;
+}
+
+static __always_inline int ctx_is_gso(const ctx_t *ctx)
+{
+	return ctx->gso_segs > 1;
+}
+
+static __always_inline int ctx_has_vlan(const ctx_t *ctx)
+{
+	return ctx->vlan_present;
+}
+
+static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
+{
+	return ctx->ifindex;
+}
+
+/*
+ * The helper knows about checksums that a device has verified or has still to make. With
+ * BPF_F_PSEUDO_HDR it also takes the difference out of a checksum over the whole packet,
+ * which is right for IPv4, where the header's own checksum makes up for the addresses, and
+ * wrong for IPv6: there it is put back (a no-op unless the device summed the packet).
+ */
+static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
+					   __u16 addr_csum, __u16 port_csum)
+{
+	__u64 flags = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+
+	if (bpf_l4_csum_replace(ctx, offset, 0, addr_csum, flags | BPF_F_PSEUDO_HDR))
+		return -1;
+	if (family == FAMILY_IPV6)
+		bpf_csum_update(ctx, addr_csum);
+	if (port_csum && bpf_l4_csum_replace(ctx, offset, 0, port_csum, flags))
+		return -1;
+	return 0;
+}
+
+static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
+{
+	return bpf_skb_load_bytes(ctx, offset, to, len);
+}
+
+static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from, __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, offset, from, len, 0);
+}
+
+static __always_inline int ctx_set_len(ctx_t *ctx, __u32 len)
+{
+	return bpf_skb_change_tail(ctx, len, 0);
+}
+
+static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)
+{
+	return 1;
+}
+
+static __always_inline int ctx_send(ctx_t *ctx, __u32 device)
+{
+	return bpf_redirect(device & ~NEXT_HOP_XDP, 0);
+}
+
+static __always_inline int ctx_resolve(ctx_t *ctx, struct bpf_fib_lookup *route)
+{
+	struct bpf_redir_neigh next = {};
+
+	next.nh_family = route->family;
+	__builtin_memcpy(next.ipv6_nh, route->ipv6_dst, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(route->ifindex, &next, sizeof(next), 0);
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The verbs of the packet path at XDP. ctx_tc.h and ctx_native.h offer the same; the steps
+ * in the other headers use these and never name a kernel context type.
+ *
+ * A pointer from ctx_at is valid until the next verb that is marked "moves".
+ */
+#ifndef MAGLANE_CTX_XDP_H
+#define MAGLANE_CTX_XDP_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "bpf/maps.h"
+#include "bpf/checksum.h"
+
+typedef struct xdp_md ctx_t;
+
+enum {
+	CTX_HOOK = HOOK_XDP,
+	CTX_PASS = XDP_PASS,
+	CTX_DROP = XDP_DROP,
+	/* Whether ctx_resolve exists; XDP leaves what needs it to tc. */
+	CTX_CAN_RESOLVE = 0,
+};
+
+/* The `len` bytes at `offset`, or NULL where the packet is shorter. */
+static __always_inline void *ctx_at(const ctx_t *ctx, __u32 offset, __u32 len)
+{
+	void *data = (void *)(long)ctx->data;
+
+	if (data + offset + len > (void *)(long)ctx->data_end)
+		return NULL;
+	return data + offset;
+}
+
+/* Makes the first `len` bytes reachable by ctx_at where the packet has them. Moves. */
+static __always_inline void ctx_pull(ctx_t *ctx, __u32 len)
+{
+}
+
+/* Bytes of the frame. */
+static __always_inline __u32 ctx_len(const ctx_t *ctx)
+{
+	long len = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+
+	/* Keeps the subtraction 64 bits wide: the verifier allows no other on pointers. */
+	asm volatile("" : "+r"(len));
+	return len;
+}
+
+/* True for a frame that the device will cut into segments itself. */
+static __always_inline int ctx_is_gso(const ctx_t *ctx)
+{
+	return 0;
+}
+
+/* True for a frame with a VLAN tag that the device has taken out of the bytes. */
+static __always_inline int ctx_has_vlan(const ctx_t *ctx)
+{
+	return 0;
+}
+
+static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
+{
+	return ctx->ingress_ifindex;
+}
+
+/* Adds differences of addresses and ports to the layer 4 checksum at `offset`. */
+static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
+					   __u16 addr_csum, __u16 port_csum)
+{
+	__u16 *sum = ctx_at(ctx, offset, sizeof(*sum));
+
+	if (!sum)
+		return -1;
+	checksum_update_l4(sum, family, protocol, (__u32)addr_csum + port_csum);
+	return 0;
+}
+
+static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
+{
+	return bpf_xdp_load_bytes(ctx, offset, to, len);
+}
+
+static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from, __u32 len)
+{
+	return bpf_xdp_store_bytes(ctx, offset, (void *)from, len);
+}
+
+/* Makes the frame `len` bytes long, cutting or adding at its end. Moves. */
+static __always_inline int ctx_set_len(ctx_t *ctx, __u32 len)
+{
+	return bpf_xdp_adjust_tail(ctx, (int)len - (int)ctx_len(ctx));
+}
+
+/* Whether this hook can send to `device` (struct next_hop). */
+static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)
+{
+	return (device & NEXT_HOP_XDP) || device == ctx->ingress_ifindex;
+}
+
+/* Sends the frame out of `device`: the program's return value. */
+static __always_inline int ctx_send(ctx_t *ctx, __u32 device)
+{
+	device &= ~NEXT_HOP_XDP;
+	if (device == ctx->ingress_ifindex)
+		return XDP_TX;
+	return bpf_redirect(device, 0);
+}
+
+/* Hands the frame to the kernel's neighbour resolution: not at XDP (CTX_CAN_RESOLVE). */
+static __always_inline int ctx_resolve(ctx_t *ctx, struct bpf_fib_lookup *route)
+{
+	return XDP_ABORTED;
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A parsed packet, and access to what the two families keep in different places. `family`
+ * is a constant at every call, so each step is compiled once a family without branches.
+ */
+#ifndef MAGLANE_PACKET_H
+#define MAGLANE_PACKET_H
+
+#include "bpf/abi.h"
+
+enum { L3_OFFSET = 14 }; /* Ethernet */
+
+struct packet {
+	union {
+		struct tuple4 t4;
+		struct tuple6 t6;
+	};
+	__u32 ip_len;    /* from the IP header on, as the header says; bytes */
+	__u16 l4_offset; /* from the start of the frame */
+	__u8 tcp_flags;  /* as in the TCP header; 0 for UDP */
+	__u8 ttl;        /* or hop limit */
+	__u8 tos;        /* or traffic class */
+	__u8 from_pod;   /* arrived at a pod device */
+};
+
+enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
+
+#define ADDR_WORDS(family) ((family) == FAMILY_IPV4 ? 1 : 4)
+
+static __always_inline __be32 *tuple_src(void *tuple, int family)
+{
+	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->src_be :
+				       ((struct tuple6 *)tuple)->src_be;
+}
+
+static __always_inline __be32 *tuple_dst(void *tuple, int family)
+{
+	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->dst_be :
+				       ((struct tuple6 *)tuple)->dst_be;
+}
+
+static __always_inline __be16 *tuple_src_port(void *tuple, int family)
+{
+	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->src_port_be :
+				       &((struct tuple6 *)tuple)->src_port_be;
+}
+
+static __always_inline __be16 *tuple_dst_port(void *tuple, int family)
+{
+	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->dst_port_be :
+				       &((struct tuple6 *)tuple)->dst_port_be;
+}
+
+static __always_inline __u8 *tuple_protocol(void *tuple, int family)
+{
+	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->protocol :
+				       &((struct tuple6 *)tuple)->protocol;
+}
+
+static __always_inline void addr_copy(__be32 *to, const __be32 *from, int family)
+{
+	for (int i = 0; i < ADDR_WORDS(family); i++)
+		to[i] = from[i];
+}
+
+static __always_inline int addr_equal(const __be32 *a, const __be32 *b, int family)
+{
+	__be32 difference = 0;
+
+	for (int i = 0; i < ADDR_WORDS(family); i++)
+		difference |= a[i] ^ b[i];
+	return !difference;
+}
+
+/* The address as the maps of both families hold it: IPv4 in the first word, then zeros. */
+static __always_inline void addr_widen(__be32 to[4], const __be32 *from, int family)
+{
+	to[0] = from[0];
+	for (int i = 1; i < 4; i++)
+		to[i] = family == FAMILY_IPV4 ? 0 : from[i];
+}
+
+static __always_inline int prefix_contains(const volatile struct prefix *prefix,
+					   const __be32 *address, int family)
+{
+	__be32 difference = 0;
+
+	if (prefix->family != (__u32)family)
+		return 0;
+	for (int i = 0; i < ADDR_WORDS(family); i++)
+		difference |= (address[i] & prefix->mask_be[i]) ^ prefix->addr_be[i];
+	return !difference;
+}
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From the frame's first byte to the ports. What is not TCP or UDP, or cannot be, is told
+ * by name; the addresses are filled in whenever the IP header is there, so that the caller
+ * can tell whether it is any business of ours.
+ */
+#ifndef MAGLANE_PARSE_H
+#define MAGLANE_PARSE_H
+
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include "bpf/packet.h"
+
+enum parsed {
+	PARSED_OK = 0,
+	PARSED_NO_ADDRESS, /* not even a whole IP header */
+	PARSED_MALFORMED,
+	PARSED_FRAGMENT,
+	PARSED_OTHER_PROTOCOL,
+	PARSED_EXTENSION_HEADERS,
+};
+
+enum {
+	MAX_EXTENSION_HEADERS = 6,
+	IP_FRAGMENT_BITS = 0x3fff, /* more-fragments and the offset, host order */
+	NEXT_HOP_BY_HOP = 0,
+	NEXT_ROUTING = 43,
+	NEXT_FRAGMENT = 44,
+	NEXT_DESTINATION = 60,
+	MAX_HEADERS = 128, /* pulled at once: covers Ethernet, IPv4 with options, TCP */
+};
+
+/* The part of a layer 4 header that is read: all of UDP, TCP up to its flags. */
+struct ports_header {
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__be32 sequence_or_length;
+	__be32 acknowledgment;
+	__u8 data_offset;
+	__u8 flags;
+};
+
+static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet, int family)
+{
+	__u8 protocol = *tuple_protocol(packet, family);
+	__u32 offset = packet->l4_offset;
+	__u32 header = protocol == IPPROTO_TCP ? 20 : 8;
+	struct ports_header *l4;
+
+	if (offset > MAX_HEADERS * 4)
+		return PARSED_MALFORMED;
+	if (packet->ip_len < offset - L3_OFFSET + header)
+		return PARSED_MALFORMED;
+	if (protocol == IPPROTO_TCP) {
+		l4 = ctx_at(ctx, offset, 20);
+		if (!l4)
+			return PARSED_MALFORMED;
+		packet->tcp_flags = l4->flags;
+		if (l4->data_offset >> 4 < 5)
+			return PARSED_MALFORMED;
+	} else {
+		l4 = ctx_at(ctx, offset, 8);
+		if (!l4)
+			return PARSED_MALFORMED;
+		packet->tcp_flags = 0;
+	}
+	*tuple_src_port(packet, family) = l4->src_port_be;
+	*tuple_dst_port(packet, family) = l4->dst_port_be;
+	return PARSED_OK;
+}
+
+/* A length field of 0 with a frame that a device will segment: longer than the field can say
+ * (BIG TCP). */
+static __always_inline __u32 ip_length(const ctx_t *ctx, __u32 field, __u32 header)
+{
+	if (!field && ctx_is_gso(ctx))
+		return ctx_len(ctx) - L3_OFFSET;
+	return field + header;
+}
+
+static __always_inline enum parsed parse_ipv4(ctx_t *ctx, struct packet *packet)
+{
+	const struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+	__u32 header;
+
+	if (!ip)
+		return PARSED_NO_ADDRESS;
+	packet->t4.src_be = ip->saddr;
+	packet->t4.dst_be = ip->daddr;
+	packet->t4.protocol = ip->protocol;
+	packet->t4.pad[0] = packet->t4.pad[1] = packet->t4.pad[2] = 0;
+	packet->ttl = ip->ttl;
+	packet->tos = ip->tos;
+	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->tot_len), 0);
+	header = ip->ihl * 4;
+	if (ip->version != 4 || header < sizeof(*ip) || packet->ip_len < header ||
+	    packet->ip_len > ctx_len(ctx) - L3_OFFSET)
+		return PARSED_MALFORMED;
+	packet->l4_offset = L3_OFFSET + header;
+	if (ip->frag_off & __builtin_bswap16(IP_FRAGMENT_BITS))
+		return PARSED_FRAGMENT;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return PARSED_OTHER_PROTOCOL;
+	return parse_ports(ctx, packet, FAMILY_IPV4);
+}
+
+struct extension_header {
+	__u8 next;
+	__u8 length; /* in 8 bytes, without the first 8 */
+	__u8 rest[6];
+};
+
+static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
+{
+	const struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+	__u32 offset = L3_OFFSET + sizeof(*ip);
+	__u8 next;
+
+	if (!ip)
+		return PARSED_NO_ADDRESS;
+	__builtin_memcpy(packet->t6.src_be, &ip->saddr, 32);
+	packet->t6.pad[0] = packet->t6.pad[1] = packet->t6.pad[2] = 0;
+	packet->ttl = ip->hop_limit;
+	packet->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
+	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->payload_len), sizeof(*ip));
+	next = ip->nexthdr;
+	if (ip->version != 6 || packet->ip_len > ctx_len(ctx) - L3_OFFSET)
+		return PARSED_MALFORMED;
+	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		const struct extension_header *header;
+
+		packet->t6.protocol = next;
+		packet->l4_offset = offset;
+		if (next == IPPROTO_TCP || next == IPPROTO_UDP)
+			return parse_ports(ctx, packet, FAMILY_IPV6);
+		if (next == NEXT_FRAGMENT)
+			return PARSED_FRAGMENT;
+		if (next != NEXT_HOP_BY_HOP && next != NEXT_ROUTING && next != NEXT_DESTINATION)
+			return PARSED_OTHER_PROTOCOL;
+		header = ctx_at(ctx, offset, sizeof(*header));
+		if (!header)
+			return PARSED_MALFORMED;
+		next = header->next;
+		offset += (header->length + 1) * 8;
+		if (offset > MAX_HEADERS * 4)
+			return PARSED_EXTENSION_HEADERS;
+	}
+	return PARSED_EXTENSION_HEADERS;
+}
+
+static __always_inline enum parsed parse(ctx_t *ctx, struct packet *packet, int family)
+{
+	return family == FAMILY_IPV4 ? parse_ipv4(ctx, packet) : parse_ipv6(ctx, packet);
+}
+
+#endif

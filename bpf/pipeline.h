@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The steps of a packet, the same at XDP and tc:
+ *
+ *   parse -> flow found ------------------------------------------> rewrite -> forward
+ *         -> no flow -> frontend -> table -> backend -> make flows -> (as above)
+ *
+ * Include after ctx_xdp.h, ctx_tc.h or ctx_native.h, which give the verbs.
+ */
+#ifndef MAGLANE_PIPELINE_H
+#define MAGLANE_PIPELINE_H
+
+#include "bpf/checksum.h"
+#include "bpf/count.h"
+#include "bpf/flow.h"
+#include "bpf/forward.h"
+#include "bpf/frontend.h"
+#include "bpf/nat.h"
+#include "bpf/parse.h"
+#include "bpf/reject.h"
+#include "bpf/select.h"
+
+/* Not TCP or UDP, or not whole: ours to refuse only if it is for a service's address, since
+ * a service address must never be routed out of the node. */
+static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				    int family)
+{
+	struct frontend_key key = {.family = family};
+
+	if (parsed == PARSED_NO_ADDRESS)
+		return pass(ctx, REASON_NOT_OURS);
+	addr_widen(key.addr_be, tuple_dst(packet, family), family);
+	if (!frontend_may_have(key.addr_be) || !frontend_is_service_address(&key)) {
+		if (in_service_cidr(tuple_dst(packet, family), family))
+			return drop(ctx, REASON_UNUSED_ADDRESS);
+		return pass(ctx, REASON_NOT_OURS);
+	}
+	switch (parsed) {
+	case PARSED_FRAGMENT:
+		return drop(ctx, REASON_FRAGMENT);
+	case PARSED_OTHER_PROTOCOL:
+		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
+	case PARSED_EXTENSION_HEADERS:
+		return drop(ctx, REASON_EXTENSION_HEADERS);
+	default:
+		return drop(ctx, REASON_MALFORMED);
+	}
+}
+
+/* No frontend has this address, port and protocol. */
+static __always_inline int no_frontend(ctx_t *ctx, struct packet *packet,
+				       const struct frontend_key *key, int family)
+{
+	if (frontend_may_have(key->addr_be) && frontend_is_service_address(key))
+		return reject(ctx, packet, REASON_UNUSED_PORT, family);
+	if (in_service_cidr(tuple_dst(packet, family), family))
+		return drop(ctx, REASON_UNUSED_ADDRESS);
+	return pass(ctx, REASON_NOT_OURS);
+}
+
+/*
+ * The client's address is replaced by the node's where the reply would not come back
+ * through this node or this translation: an endpoint that reaches itself; a source that is
+ * no pod, at a cluster IP; an endpoint on another node, behind any other frontend.
+ */
+static __always_inline int needs_source_translation(struct packet *packet,
+						    const struct frontend *frontend,
+						    const struct backend *backend,
+						    enum source_class class, int family)
+{
+	if (addr_equal(tuple_src(packet, family), backend->addr_be, family))
+		return 1;
+	if (frontend->type == FRONTEND_CLUSTER_IP)
+		return class != SOURCE_POD || config.masquerade_all;
+	return !(backend->flags & BACKEND_LOCAL);
+}
+
+static __always_inline int node_address(__be32 *address, int family)
+{
+	__u32 zero = 0;
+	struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
+
+	if (!state)
+		return 0;
+	addr_copy(address, family == FAMILY_IPV4 ? &state->addr4_be : state->addr6_be, family);
+	if (family == FAMILY_IPV4)
+		return address[0] != 0;
+	return (address[0] | address[1] | address[2] | address[3]) != 0;
+}
+
+/* The flow of a new connection, or NULL and the program's return value in *verdict. */
+static __always_inline void *new_connection(ctx_t *ctx, struct packet *packet, int *verdict,
+					    int family)
+{
+	struct connection connection = {};
+	struct frontend_key key = {.family = family};
+	const struct frontend *frontend;
+	const struct backend *backend;
+	const struct table_ref *table;
+	enum source_class class;
+	enum reason reason;
+	void *flow;
+
+
+	addr_widen(key.addr_be, tuple_dst(packet, family), family);
+	key.port_be = *tuple_dst_port(packet, family);
+	key.protocol = *tuple_protocol(packet, family);
+	frontend = frontend_may_have(key.addr_be) ? frontend_find(&key) : NULL;
+	if (!frontend) {
+		*verdict = no_frontend(ctx, packet, &key, family);
+		return NULL;
+	}
+
+	class = source_class(packet, family);
+	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
+				      &frontend->tables[SOURCE_OUTSIDE];
+	if (!table->size) {
+		*verdict = table->offset == EMPTY_DROP ?
+				   drop(ctx, REASON_NO_LOCAL_ENDPOINT) :
+				   reject(ctx, packet, REASON_NO_ENDPOINT, family);
+		return NULL;
+	}
+	connection.hash = connection_hash(packet, family);
+	backend = select_backend(table, connection.hash, family, &connection.backend_id);
+	if (!backend) {
+		*verdict = drop(ctx, REASON_NO_BACKEND);
+		return NULL;
+	}
+	connection.service_id = frontend->service_id;
+	addr_copy(connection.dst_be, backend->addr_be, family);
+	connection.dst_port_be = backend->port_be;
+	addr_copy(connection.src_be, tuple_src(packet, family), family);
+	if (needs_source_translation(packet, frontend, backend, class, family)) {
+		connection.source_translated = 1;
+		if (!node_address(connection.src_be, family)) {
+			*verdict = drop(ctx, REASON_NO_SOURCE_ADDRESS);
+			return NULL;
+		}
+	}
+	reason = nat_make_flows(packet, &connection, family);
+	flow = reason == REASON_COUNT ? flow_find(packet, family) : NULL;
+	if (!flow)
+		*verdict = drop(ctx, reason == REASON_COUNT ? REASON_FLOW_TABLE_FULL : reason);
+	return flow;
+}
+
+static __always_inline int opens_again(struct packet *packet, void *flow, int family)
+{
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return 0;
+	return flow_closed(packet, flow, family);
+}
+
+static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
+{
+	struct packet packet;
+	enum parsed parsed;
+	void *flow;
+
+	packet.from_pod = from_pod;
+	parsed = parse(ctx, &packet, family);
+	if (parsed != PARSED_OK)
+		return unparsed(ctx, &packet, parsed, family);
+	flow = flow_find(&packet, family);
+	if (flow && opens_again(&packet, flow, family)) {
+		flow_remove(&packet, flow, family);
+		flow = NULL;
+	}
+	if (!flow) {
+		int verdict;
+
+		flow = new_connection(ctx, &packet, &verdict, family);
+		if (!flow)
+			return verdict;
+	}
+	return forward(ctx, &packet, flow, family);
+}
+
+/* from_pod: the hook is on a pod device, so whatever comes in is a pod's. */
+static __always_inline int pipeline(ctx_t *ctx, int from_pod)
+{
+	const struct ethhdr *ethernet;
+
+	ctx_pull(ctx, MAX_HEADERS);
+	ethernet = ctx_at(ctx, 0, sizeof(*ethernet));
+	if (!ethernet || ctx_has_vlan(ctx))
+		return pass(ctx, REASON_NOT_IP);
+	if (config.ipv4 && ethernet->h_proto == __builtin_bswap16(ETH_P_IP))
+		return pipeline_family(ctx, from_pod, FAMILY_IPV4);
+	if (config.ipv6 && ethernet->h_proto == __builtin_bswap16(ETH_P_IPV6))
+		return pipeline_family(ctx, from_pod, FAMILY_IPV6);
+	return pass(ctx, REASON_NOT_IP);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Putting a flow's answer into the packet: addresses, ports, checksums, TTL. */
+#ifndef MAGLANE_REWRITE_H
+#define MAGLANE_REWRITE_H
+
+#include "bpf/checksum.h"
+#include "bpf/flow.h"
+#include "bpf/parse.h"
+
+/* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
+static __always_inline int rewrite(ctx_t *ctx, const struct packet *packet, void *flow, int family)
+{
+	const struct flow_body *body = flow_body(flow, family);
+	__u8 protocol = *tuple_protocol((void *)packet, family);
+	__u32 l4 = packet->l4_offset;
+	__be16 *ports;
+
+	if (l4 > MAX_HEADERS * 4)
+		return -1;
+	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
+			    body->addr_csum, body->port_csum))
+		return -1;
+	if (family == FAMILY_IPV4) {
+		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		ip->saddr = *flow_src(flow, family);
+		ip->daddr = *flow_dst(flow, family);
+		ip->ttl--;
+		/* The TTL is the high byte of its word: one less of it is 0x0100 less. */
+		checksum_update(&ip->check,
+				(__u32)body->addr_csum + (__u16)~__builtin_bswap16(0x0100));
+	} else {
+		struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
+		ip->hop_limit--;
+	}
+	ports = ctx_at(ctx, l4, 4);
+	if (!ports)
+		return -1;
+	ports[0] = *flow_src_port(flow, family);
+	ports[1] = *flow_dst_port(flow, family);
+	return 0;
+}
+
+#endif
