@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each way through a service: from a pod, from outside, to this node, to another, to itself."""
+import hashlib
+import os
+
+import pytest
+
+from conftest import ONLY, WEB
+from lab import address
+from manifests import WEB_PODS, service_address
+
+
+def cluster_ip(pod, family):
+    return service_address(ONLY[pod][0], family), 80
+
+
+def node_port(node, pod, family):
+    return address(node, family), ONLY[pod][1]
+
+
+def test_pod_to_endpoint_on_same_node(lab, protocol, family):
+    answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-a2", family))
+    assert (answer.pod, answer.client) == ("pod-a2", address("pod-a1", family))
+
+
+def test_pod_to_endpoint_on_other_node(lab, protocol, family):
+    answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-b1", family))
+    assert (answer.pod, answer.client) == ("pod-b1", address("pod-a1", family))
+
+
+def test_pod_reaches_itself(lab, protocol, family):
+    answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-a1", family))
+    assert answer.pod == "pod-a1"
+    assert answer.client != address("pod-a1", family)
+
+
+def test_outside_to_node_port_on_the_endpoints_node(lab, protocol, family):
+    answer = lab.ask("client", protocol, *node_port("node-a", "pod-a1", family))
+    assert (answer.pod, answer.client) == ("pod-a1", address("client", family))
+
+
+def test_outside_to_node_port_on_another_node(lab, protocol, family):
+    answer = lab.ask("client", protocol, *node_port("node-a", "pod-b1", family))
+    assert (answer.pod, answer.client) == ("pod-b1", address("node-a", family))
+
+
+@pytest.mark.parametrize("pod", ["pod-a1", "pod-a2", "pod-b1"])
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_pod_to_node_port(lab, protocol, family, node, pod):
+    assert lab.ask("pod-a1", protocol, *node_port(node, pod, family)).pod == pod
+
+
+def test_one_source_port_for_a_service_and_its_endpoint(lab, protocol, family):
+    """Two flows whose replies would look alike: the second one's source port is translated."""
+    with lab.connect("pod-a1", protocol, *cluster_ip("pod-b1", family), source_port=23456) as service:
+        assert service.ask().pod == "pod-b1"
+        with lab.connect("pod-a1", protocol, service_address(WEB[0], family), 80, source_port=23456) as other:
+            for _ in range(5):
+                assert other.ask().pod in WEB_PODS
+                assert service.ask().pod == "pod-b1"
+
+
+@pytest.mark.parametrize("source, target", [
+    ("pod-a1", "cluster-ip"), ("pod-b2", "cluster-ip"), ("client", "node-a"), ("client", "node-b")])
+def test_spread_over_all_endpoints(lab, protocol, family, source, target):
+    where = (service_address(WEB[0], family), 80) if target == "cluster-ip" else (address(target, family), WEB[1])
+    seen = [lab.ask(source, protocol, *where).pod for _ in range(80)]
+    assert set(seen) == set(WEB_PODS)
+    assert min(map(seen.count, WEB_PODS)) >= 5
+
+
+@pytest.mark.parametrize("source, pod", [("client", "pod-a1"), ("client", "pod-b1"), ("pod-a2", "pod-a1"),
+                                         ("pod-a2", "pod-b1"), ("pod-a1", "pod-a1")])
+def test_bulk_both_ways(lab, family, source, pod):
+    """Whole segments, at speed: what arrives is what was sent."""
+    where = node_port("node-a", pod, family) if source == "client" else cluster_ip(pod, family)
+    body = os.urandom(4 << 20)
+    with lab.connect(source, "TCP", *where, timeout=20) as connection:
+        answer = connection.http("POST", "/", body).decode().split()
+        assert answer == [pod, hashlib.sha256(body).hexdigest()]
+        down = connection.http("GET", "/download?bytes=4000000")
+        period = bytes(range(251))
+        assert down == (period * (4000000 // 251 + 1))[:4000000]
+
+
+def test_datagrams_as_long_as_the_mtu(lab, family):
+    overhead = 28 if family == 2 else 48
+    payload = os.urandom(1500 - overhead - 64)  # the answer carries a header of its own
+    for source, where in (("client", node_port("node-a", "pod-b1", family)),
+                          ("pod-a1", cluster_ip("pod-b1", family))):
+        with lab.connect(source, "UDP", *where) as connection:
+            connection.sock.send(payload)
+            assert connection.sock.recv(2048).endswith(payload)
