@@ -33,6 +33,16 @@ def remove_abandoned_labs():
         lab_module.Lab(name).command("down")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--xdp-modes", default="native,generic,off", help="which XDP modes to test in, by comma")
+
+
+def pytest_generate_tests(metafunc):
+    if "mode" in metafunc.fixturenames:
+        modes = metafunc.config.getoption("--xdp-modes").split(",")
+        metafunc.parametrize("mode", modes, indirect=True, scope="session")
+
+
 def pytest_configure():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that fixtures clean up
 
@@ -49,7 +59,7 @@ def bare_lab():
         lab.command("down")
 
 
-@pytest.fixture(scope="session", params=["native", "generic", "off"])
+@pytest.fixture(scope="session")
 def mode(request):
     return request.param
 
