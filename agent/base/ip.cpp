@@ -8,15 +8,22 @@
 #include <charconv>
 #include <cstring>
 
+#include "agent/base/quote.h"
+
 namespace maglane {
 
-std::string_view to_string(Family family) { return family == Family::ipv4 ? "IPv4" : "IPv6"; }
+std::string_view to_string(Family family) {
+  return family == Family::ipv4 ? "IPv4" : "IPv6";
+}
 
 std::string_view to_string(Protocol protocol) {
   switch (protocol) {
-    case Protocol::tcp: return "TCP";
-    case Protocol::udp: return "UDP";
-    case Protocol::sctp: return "SCTP";
+    case Protocol::tcp:
+      return "TCP";
+    case Protocol::udp:
+      return "UDP";
+    case Protocol::sctp:
+      return "SCTP";
   }
   return "unknown";
 }
@@ -29,7 +36,7 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
     address.family_ = Family::ipv6;
     if (inet_pton(AF_INET6, copy.c_str(), address.bytes_.data()) == 1) return address;
   }
-  return Error{fmt::format("\"{}\" is not an IP address (expected such as 10.0.0.1 or fd00::1)", text)};
+  return Error{fmt::format("{} is not an IP address (expected such as 10.0.0.1 or fd00::1)", quoted(text))};
 }
 
 IpAddress IpAddress::from_be(Family family, const uint32_t be[4]) {
@@ -39,7 +46,9 @@ IpAddress IpAddress::from_be(Family family, const uint32_t be[4]) {
   return address;
 }
 
-void IpAddress::to_be(uint32_t be[4]) const { std::memcpy(be, bytes_.data(), 16); }
+void IpAddress::to_be(uint32_t be[4]) const {
+  std::memcpy(be, bytes_.data(), 16);
+}
 
 std::string IpAddress::to_string() const {
   char text[INET6_ADDRSTRLEN];
@@ -70,6 +79,12 @@ bool IpAddress::is_link_local() const {
   return bytes_[0] == 0xfe && (bytes_[1] & 0xc0) == 0x80;
 }
 
+bool IpAddress::is_ipv4_mapped() const {
+  return family_ == Family::ipv6 &&
+         std::all_of(bytes_.begin(), bytes_.begin() + 10, [](uint8_t b) { return b == 0; }) &&
+         bytes_[10] == 0xff && bytes_[11] == 0xff;
+}
+
 namespace {
 
 uint8_t mask_byte(unsigned length, unsigned index) {
@@ -83,14 +98,14 @@ Result<Cidr> Cidr::parse(std::string_view text, bool allow_host_bits) {
   const size_t slash = text.find('/');
   auto address = IpAddress::parse(text.substr(0, slash));
   if (!address)
-    return Error{fmt::format("\"{}\" is not a CIDR (expected such as 10.0.0.0/8 or fd00::/48)", text)};
+    return Error{fmt::format("{} is not a CIDR (expected such as 10.0.0.0/8 or fd00::/48)", quoted(text))};
   const unsigned width = address->family() == Family::ipv4 ? 32 : 128;
   unsigned length = width;
   if (slash != std::string_view::npos) {
     const std::string_view digits = text.substr(slash + 1);
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
     if (failure != std::errc() || end != digits.data() + digits.size() || length > width)
-      return Error{fmt::format("\"{}\": the prefix length must be 0 to {}", text, width)};
+      return Error{fmt::format("{}: the prefix length must be 0 to {}", quoted(text), width)};
   }
   uint32_t be[4];
   address->to_be(be);
@@ -100,7 +115,7 @@ Result<Cidr> Cidr::parse(std::string_view text, bool allow_host_bits) {
   cidr.address_ = IpAddress::from_be(address->family(), be);
   cidr.length_ = static_cast<uint8_t>(length);
   if (!allow_host_bits && cidr.address_ != *address)
-    return Error{fmt::format("\"{}\" has host bits set; did you mean {}?", text, cidr.to_string())};
+    return Error{fmt::format("{} has host bits set; did you mean {}?", quoted(text), cidr.to_string())};
   return cidr;
 }
 
@@ -116,6 +131,8 @@ void Cidr::mask_be(uint32_t be[4]) const {
   for (unsigned i = 0; i < 16; ++i) bytes[i] = mask_byte(length_, i);
 }
 
-std::string Cidr::to_string() const { return fmt::format("{}/{}", address_.to_string(), length_); }
+std::string Cidr::to_string() const {
+  return fmt::format("{}/{}", address_.to_string(), length_);
+}
 
 }  // namespace maglane

@@ -39,6 +39,7 @@ class IpAddress {
   bool is_loopback() const;
   bool is_multicast() const;
   bool is_link_local() const;
+  bool is_ipv4_mapped() const;  // ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
   auto operator<=>(const IpAddress&) const = default;
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/resolve/resolve.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
+namespace maglane {
+namespace {
+
+constexpr char kOtherProxyLabel[] = "service.kubernetes.io/service-proxy-name";
+
+bool is_ours(const v1::Service& service) {
+  const auto& spec = service.spec();
+  return spec.type() != "ExternalName" && spec.cluster_ip() != "None" &&
+         !service.metadata().labels().contains(kOtherProxyLabel);
+}
+
+std::optional<Protocol> protocol_of(const v1::ServicePort& port) {
+  if (port.protocol().empty() || port.protocol() == "TCP") return Protocol::tcp;
+  if (port.protocol() == "UDP") return Protocol::udp;
+  return std::nullopt;
+}
+
+// The service's addresses of each kind; a source has made sure that they are well-formed.
+struct Addresses {
+  std::vector<IpAddress> cluster, external, balancer;
+};
+
+void add(std::vector<IpAddress>& addresses, const std::string& text) {
+  if (const auto address = IpAddress::parse(text)) addresses.push_back(*address);
+}
+
+Addresses addresses_of(const v1::Service& service) {
+  const auto& spec = service.spec();
+  Addresses addresses;
+  for (const auto& text : spec.cluster_ips()) add(addresses.cluster, text);
+  if (spec.cluster_ips().empty()) add(addresses.cluster, spec.cluster_ip());
+  for (const auto& text : spec.external_ips()) add(addresses.external, text);
+  if (spec.type() == "LoadBalancer")
+    for (const auto& ingress : service.status().load_balancer().ingress())
+      if (ingress.ip_mode().empty() || ingress.ip_mode() == "VIP") add(addresses.balancer, ingress.ip());
+  return addresses;
+}
+
+// Equal sets share one object, so that they share one table.
+EndpointSetPtr shared(EndpointSet set, const EndpointSetPtr& other) {
+  if (other != nullptr && *other == set) return other;
+  return std::make_shared<const EndpointSet>(std::move(set));
+}
+
+// What a service port's frontends of each kind reach.
+struct Reach {
+  EndpointSetPtr internal;
+  EndpointSetPtr external_outside, external_pods;
+};
+
+Reach reach_of(const v1::ServiceSpec& spec, const std::vector<Candidate>& candidates, const NodeView& node) {
+  const EndpointSetPtr cluster = shared(cluster_set(candidates, node), nullptr);
+  const EndpointSetPtr local = shared(local_set(candidates), cluster);
+  // A pod's packet to an external address is short-cut to the whole cluster: it has not
+  // come through a load balancer that knows which nodes have endpoints.
+  return {spec.internal_traffic_policy() == "Local" ? local : cluster,
+          spec.external_traffic_policy() == "Local" ? local : cluster, cluster};
+}
+
+class PortResolver {
+ public:
+  PortResolver(const v1::Service& service, const Addresses& addresses, const NodeView& node)
+      : spec_(service.spec()), addresses_(addresses), node_(node) {}
+
+  ResolvedServicePort run(const ServicePortKey& key, const v1::ServicePort& port, const Reach& reach) {
+    ResolvedServicePort resolved{key, static_cast<uint16_t>(port.port()), {}};
+    frontends_ = &resolved.frontends;
+    family_ = key.family;
+    put(FrontendType::cluster_ip, addresses_.cluster, port.port(), reach.internal, reach.internal);
+    if (port.node_port() != 0 && (spec_.type() == "NodePort" || spec_.type() == "LoadBalancer"))
+      put(FrontendType::node_port, node_.node_port_addresses, port.node_port(), reach.external_outside,
+          reach.external_pods);
+    put(FrontendType::external_ip, addresses_.external, port.port(), reach.external_outside,
+        reach.external_pods);
+    put(FrontendType::load_balancer, addresses_.balancer, port.port(), reach.external_outside,
+        reach.external_pods);
+    std::sort(frontends_->begin(), frontends_->end(), [](const auto& a, const auto& b) {
+      return std::tie(a.type, a.address, a.port) < std::tie(b.type, b.address, b.port);
+    });
+    return resolved;
+  }
+
+ private:
+  // An address that the service has twice is the kind that comes first.
+  void put(FrontendType type, const std::vector<IpAddress>& addresses, int32_t port,
+           const EndpointSetPtr& outside, const EndpointSetPtr& pods) {
+    for (const IpAddress& address : addresses) {
+      if (address.family() != family_) continue;
+      const auto number = static_cast<uint16_t>(port);
+      const bool known = std::any_of(
+          frontends_->begin(), frontends_->end(),
+          [&](const ResolvedFrontend& other) { return other.address == address && other.port == number; });
+      if (!known) frontends_->push_back({type, address, number, outside, pods});
+    }
+  }
+
+  const v1::ServiceSpec& spec_;
+  const Addresses& addresses_;
+  const NodeView& node_;
+  Family family_ = Family::ipv4;
+  std::vector<ResolvedFrontend>* frontends_ = nullptr;
+};
+
+bool equal(const EndpointSetPtr& a, const EndpointSetPtr& b) {
+  return a == b || *a == *b;
+}
+
+bool equal(const ResolvedFrontend& a, const ResolvedFrontend& b) {
+  return a.type == b.type && a.address == b.address && a.port == b.port &&
+         equal(a.for_outside, b.for_outside) && equal(a.for_pods, b.for_pods);
+}
+
+bool equal(const ResolvedServicePort& a, const ResolvedServicePort& b) {
+  return a.key == b.key && a.port == b.port &&
+         std::equal(a.frontends.begin(), a.frontends.end(), b.frontends.begin(), b.frontends.end(),
+                    [](const auto& x, const auto& y) { return equal(x, y); });
+}
+
+}  // namespace
+
+std::string_view to_string(FrontendType type) {
+  switch (type) {
+    case FrontendType::cluster_ip:
+      return "cluster-ip";
+    case FrontendType::node_port:
+      return "node-port";
+    case FrontendType::external_ip:
+      return "external-ip";
+    case FrontendType::load_balancer:
+      return "load-balancer";
+  }
+  return "unknown";
+}
+
+std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& service, Slices slices,
+                                                       const NodeView& node,
+                                                       std::vector<Complaint>* complaints) {
+  if (!is_ours(service)) return nullptr;
+  const Addresses addresses = addresses_of(service);
+  if (addresses.cluster.empty()) return nullptr;
+  auto resolved = std::make_shared<ResolvedService>();
+  resolved->key = {service.metadata().namespace_(), service.metadata().name()};
+  resolved->created = service.metadata().creation_timestamp();
+  if (complaints != nullptr) complain_of_weights(slices, complaints);
+  PortResolver ports(service, addresses, node);
+  for (int i = 0; i < service.spec().ports_size(); ++i) {
+    const v1::ServicePort& port = service.spec().ports(i);
+    const auto protocol = protocol_of(port);
+    if (!protocol) {
+      if (complaints != nullptr)
+        complaints->push_back({"Service " + resolved->key.to_string(),
+                               fmt::format("spec.ports[{}].protocol: {} is not served (expected TCP or UDP)",
+                                           i, port.protocol())});
+      continue;
+    }
+    // A family is served if the service has a cluster IP of it.
+    for (const IpAddress& address : addresses.cluster) {
+      const ServicePortKey key{resolved->key, port.name(), *protocol, address.family()};
+      resolved->ports.push_back(
+          ports.run(key, port, reach_of(service.spec(), gather(key, slices, node), node)));
+    }
+  }
+  std::sort(resolved->ports.begin(), resolved->ports.end(),
+            [](const auto& a, const auto& b) { return a.key < b.key; });
+  return resolved;
+}
+
+bool equal(const ResolvedService& a, const ResolvedService& b) {
+  return a.key == b.key && a.created == b.created &&
+         std::equal(a.ports.begin(), a.ports.end(), b.ports.begin(), b.ports.end(),
+                    [](const auto& x, const auto& y) { return equal(x, y); });
+}
+
+}  // namespace maglane
