@@ -24,6 +24,35 @@ enum { MAGLANE_ABI_VERSION = 1 };
 
 enum family { FAMILY_IPV4 = 4, FAMILY_IPV6 = 6 };
 
+/* ---- tables: buckets of cache lines, see bpf/table.h ----------------------- */
+
+enum {
+	TABLE_SLOTS = 31, /* entries of a bucket */
+	TABLE_TAG_WORDS = 4,
+};
+
+/* The upper half of a key's last word in an entry. */
+#define TABLE_VERSION_ODD 0x00010000U  /* the entry is being changed */
+#define TABLE_VERSION_STEP 0x00020000U /* added when an entry is removed */
+#define TABLE_VERSION_MASK 0xffff0000U
+
+/* The first cache line of a bucket. */
+struct table_header {
+	__u64 tags[TABLE_TAG_WORDS]; /* a byte a slot, 0: free; the byte past the last slot is 0 */
+	__u32 lock;
+	__u32 overflow; /* how many entries of this first bucket are in their second */
+	__u32 foreign;  /* a bit a slot: this is the entry's second bucket */
+	__u32 pad[5];
+};
+MAGLANE_ASSERT_SIZE(struct table_header, 64);
+
+/* The secret of this data plane's hash, made at random when its maps are made. */
+struct table_seed {
+	__u64 multiplier; /* odd */
+	__u32 nh[10];	  /* by 32-bit half of the longest key */
+};
+MAGLANE_ASSERT_SIZE(struct table_seed, 48);
+
 /* ---- frontends: an address, port and protocol that clients use ---------- */
 
 enum frontend_type {
@@ -36,7 +65,7 @@ enum frontend_type {
 	FRONTEND_LOAD_BALANCER = 4,
 };
 
-/* Map "frontends", hash. An IPv4 address is in addr_be[0], the rest is 0. */
+/* The key of a frontend. An IPv4 address is in addr_be[0], the rest is 0. */
 struct frontend_key {
 	__be32 addr_be[4];
 	__be16 port_be;
@@ -69,6 +98,21 @@ struct frontend {
 	struct table_ref tables[SOURCE_CLASSES]; /* by enum source_class */
 };
 MAGLANE_ASSERT_SIZE(struct frontend, 24);
+
+/* Map "frontends", memory-mapped array of buckets, written by the agent alone. */
+struct frontend_entry {
+	struct frontend_key key;
+	__u32 meta; /* 0; with the last four bytes of the key it makes the key's last word */
+	struct frontend frontend;
+	__u32 pad[4];
+};
+MAGLANE_ASSERT_SIZE(struct frontend_entry, 64);
+
+struct frontend_bucket {
+	struct table_header header;
+	struct frontend_entry entries[TABLE_SLOTS];
+};
+MAGLANE_ASSERT_SIZE(struct frontend_bucket, 2048);
 
 /* ---- backends ------------------------------------------------------------ */
 
@@ -180,7 +224,13 @@ enum flow_seen {
 	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
 	SEEN_FIN = 1 << 2,
 	SEEN_RST = 1 << 3,
+	SEEN_TWIN_SHIFT = 4, /* the same of the other direction */
 };
+
+/* Of an entry's meta: protocol, what was seen (enum flow_seen, bits are only ever added),
+ * and the version above. */
+#define FLOW_META_PROTOCOL 0x000000ffU
+enum { FLOW_META_SEEN_SHIFT = 8 };
 
 /* Both families' flows end with this. The twin (the other direction) has for key
  * the translated tuple with source and destination exchanged. */
@@ -196,12 +246,12 @@ struct flow_body {
 	__u32 stamp;
 	struct next_hop next_hop;
 	__u8 flags; /* enum flow_flag, fixed when the flow is made */
-	__u8 seen;  /* enum flow_seen, bits are only ever added */
-	__u16 mtu;  /* of the next hop, bytes from the IP header on; 0: unknown */
+	__u8 pad;
+	__u16 mtu; /* of the next hop, bytes from the IP header on; 0: unknown */
 };
 MAGLANE_ASSERT_SIZE(struct flow_body, 36);
 
-/* Maps "flows4" and "flows6": tuple -> the tuple after translation, and how. */
+/* The tuple after translation, and how to send it. */
 struct flow4 {
 	__be32 src_be;
 	__be32 dst_be;
@@ -217,8 +267,36 @@ struct flow6 {
 	__be16 src_port_be;
 	__be16 dst_port_be;
 	struct flow_body body;
+	__u32 pad[4];
 };
-MAGLANE_ASSERT_SIZE(struct flow6, 72);
+MAGLANE_ASSERT_SIZE(struct flow6, 88);
+
+/* Maps "flows4" and "flows6", memory-mapped arrays of buckets. In an entry the tuple's
+ * pad holds the rest of meta. Only BPF programs write them. */
+struct flow_entry4 {
+	struct tuple4 tuple;
+	struct flow4 flow;
+};
+MAGLANE_ASSERT_SIZE(struct flow_entry4, 64);
+
+struct flow_entry6 {
+	struct tuple6 tuple;
+	struct flow6 flow;
+};
+MAGLANE_ASSERT_SIZE(struct flow_entry6, 128);
+
+struct flow_bucket4 {
+	struct table_header header;
+	struct flow_entry4 entries[TABLE_SLOTS];
+};
+MAGLANE_ASSERT_SIZE(struct flow_bucket4, 2048);
+
+struct flow_bucket6 {
+	struct table_header header;
+	__u32 pad[16];
+	struct flow_entry6 entries[TABLE_SLOTS];
+};
+MAGLANE_ASSERT_SIZE(struct flow_bucket6, 4096);
 
 enum { STAMP_SLOT_BITS = 24, STAMP_SLOT_MASK = (1 << STAMP_SLOT_BITS) - 1, EPOCH_MAX = 255 };
 
@@ -230,9 +308,11 @@ struct node_state {
 	__be32 addr4_be; /* the node's primary addresses, source of translated packets; 0: none */
 	__be32 addr6_be[4];
 	__u32 abi_version; /* MAGLANE_ABI_VERSION of whoever made the maps */
-	__u32 pad[9];
+	__u32 pad1;
+	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
+	__u32 pad2[12];
 };
-MAGLANE_ASSERT_SIZE(struct node_state, 64);
+MAGLANE_ASSERT_SIZE(struct node_state, 128);
 
 enum device_flag {
 	DEVICE_XDP = 1 << 0,    /* XDP on another device may redirect to it */
@@ -277,15 +357,21 @@ struct node_config {
 	__u8 ipv6;
 	__u8 masquerade_all;
 	__u8 pad;
+	__u32 pad1;
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
 	__u16 snat_port_min[2];
 	__u16 snat_port_count[2]; /* 0: unused */
 	struct timeouts timeouts;
+	struct table_seed seed;
+	__u32 flow_buckets4; /* buckets of the maps */
+	__u32 flow_buckets6;
+	__u32 frontend_buckets;
+	__u32 pad2;
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 764);
+MAGLANE_ASSERT_SIZE(struct node_config, 832);
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -308,6 +394,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 764);
 	X(UNUSED_ADDRESS, "unused_address", DROP, "a service CIDR address that no service has")        \
 	X(NO_BACKEND, "no_backend", DROP, "a Maglev table names a backend that is gone")               \
 	X(FLOW_TABLE_FULL, "flow_table_full", DROP, "no room for a new flow")                          \
+	X(TABLE_BUSY, "table_busy", DROP, "a bucket's lock or a whole copy of an entry could not be had") \
 	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the endpoint")          \
 	X(NO_SOURCE_ADDRESS, "no_source_address", DROP, "the node has no address of the family to translate to") \
 	X(TTL_EXCEEDED, "ttl_exceeded", DROP, "TTL or hop limit used up")                              \
@@ -332,17 +419,46 @@ struct counter {
 };
 MAGLANE_ASSERT_SIZE(struct counter, 16);
 
-/* ---- programs that the agent runs (BPF_PROG_TEST_RUN) --------------------------- */
+/* ---- programs that user space calls (BPF_PROG_TEST_RUN) --------------------------- */
 
-/* Map "expiry_result", array, one value: what the last run of program "expire" did. */
-struct expiry_result {
-	__u64 examined;
-	__u64 removed;
-	__u64 jiffies; /* the clock at the run; program "clock" writes only what follows from here */
+/* The packet is the call. It starts where an Ethernet header would be. */
+struct call_header {
+	__u8 ethernet[16]; /* ignored */
+};
+MAGLANE_ASSERT_SIZE(struct call_header, 16);
+
+/* Program "expire": removes what has been idle for too long in some buckets. */
+struct expire_call {
+	struct call_header header;
+	__u32 family; /* enum family */
+	__u32 first_bucket;
+	__u32 buckets;
+	__u32 examined; /* result: flows looked at */
+	__u32 removed;  /* result */
+	__u32 pad;
+};
+MAGLANE_ASSERT_SIZE(struct expire_call, 40);
+
+/* Program "clock". */
+struct clock_call {
+	struct call_header header;
+	__u64 jiffies;    /* results */
 	__u32 slot_shift; /* as in node_config */
 	__u32 hz;
 };
-MAGLANE_ASSERT_SIZE(struct expiry_result, 32);
+MAGLANE_ASSERT_SIZE(struct clock_call, 32);
+
+/* Program "remove_flow": removes one direction. */
+struct remove_call {
+	struct call_header header;
+	__u32 family;
+	__u32 removed; /* result: 1 if there was such a flow */
+	union {
+		struct tuple4 t4;
+		struct tuple6 t6;
+	} tuple;
+};
+MAGLANE_ASSERT_SIZE(struct remove_call, 64);
 
 #ifdef __cplusplus
 } /* namespace maglane::abi */

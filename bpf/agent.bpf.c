@@ -1,20 +1,63 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the agent runs with BPF_PROG_TEST_RUN: expiry of flows, and the flow clock. */
+/*
+ * What the agent and the inspector run with BPF_PROG_TEST_RUN. The packet is the call: a
+ * structure of abi.h that the program reads its arguments from and writes its results to.
+ */
 #include "bpf/maps.h"
 #include "bpf/ctx_tc.h"
 #include "bpf/expiry.h"
 
+/* Expires flows of some buckets: struct expire_call. */
 SEC("tc")
 int expire(struct __sk_buff *ctx)
 {
-	expiry_run();
+	struct expire_call *at = ctx_at(ctx, 0, sizeof(*at));
+	struct expire_call call;
+
+	if (!at)
+		return CTX_DROP;
+	call = *at;
+	expiry_run(&call);
+	at = ctx_at(ctx, 0, sizeof(*at));
+	if (at)
+		*at = call;
 	return 0;
 }
 
+/* Tells the flow clock: struct clock_call. */
 SEC("tc")
 int clock(struct __sk_buff *ctx)
 {
-	expiry_note_clock();
+	struct clock_call *call = ctx_at(ctx, 0, sizeof(*call));
+
+	if (!call)
+		return CTX_DROP;
+	call->jiffies = bpf_jiffies64();
+	call->slot_shift = config.slot_shift;
+	call->hz = config.hz;
+	return 0;
+}
+
+/* Removes one direction of a flow: struct remove_call. */
+SEC("tc")
+int remove_flow(struct __sk_buff *ctx)
+{
+	struct remove_call *call = ctx_at(ctx, 0, sizeof(*call));
+	union any_tuple key = {};
+	int result;
+
+	if (!call)
+		return CTX_DROP;
+	if (call->family == FAMILY_IPV4) {
+		key.t4 = call->tuple.t4;
+		result = flow_remove4(&key);
+	} else {
+		key.t6 = call->tuple.t6;
+		result = flow_remove6(&key);
+	}
+	call = ctx_at(ctx, 0, sizeof(*call));
+	if (call)
+		call->removed = result == TABLE_DONE;
 	return 0;
 }
 

@@ -1,120 +1,134 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Removing flows that have been idle for too long, inside the kernel. The two directions of
- * a connection are judged together: the later packet and all that was seen count.
+ * Removing flows that have been idle for too long, inside the kernel, a run of buckets at a
+ * time so that no call holds its CPU for long.
  */
 #ifndef MAGLANE_EXPIRY_H
 #define MAGLANE_EXPIRY_H
 
-#include "bpf/flow.h"
+#include "bpf/scratch.h"
 
 struct expiry_walk {
-	__u32 slot;
+	__u32 first_bucket;
+	__u32 slot_now;
 	__u32 examined;
 	__u32 removed;
-	int family;
 };
 
-static __always_inline __u32 idle_limit(__u8 protocol, __u8 seen, __u8 twin_seen, int twin_is_reply)
+/* The other direction may have had a packet since; state is the same in both. */
+static __always_inline int twin_is_fresh(const __u64 *entry, __u32 now, __u32 limit, int family)
 {
-	__u8 forward = twin_is_reply ? seen : twin_seen;
-	__u8 reply = twin_is_reply ? twin_seen : seen;
+	const struct table_shape shape = FLOW_SHAPE(family);
+	struct scratch *scratch = scratch_of(SCRATCH_CALL);
+	union any_tuple key = {};
+	union any_tuple twin;
+	struct flow *flow;
 
-	if (protocol != IPPROTO_TCP)
-		return reply ? config.timeouts.udp_replied : config.timeouts.udp;
-	if (seen_closed(seen, twin_seen))
-		return config.timeouts.tcp_closed;
-	if ((seen | twin_seen) & SEEN_FIN)
-		return config.timeouts.tcp_fin;
-	if (reply && (forward & SEEN_ACK))
-		return config.timeouts.tcp_established;
-	return config.timeouts.tcp_syn;
+	if (!scratch)
+		return 1;
+	flow = &scratch->other;
+	for (__u32 i = 0; i < shape.key_words; i++)
+		key.words[i] = table_load64(&entry[i]);
+	key.words[shape.key_words - 1] &= shape.tail_mask;
+	if (table_copy((void *)entry, key.words, &flow->meta, flow->answer.words, shape) != TABLE_DONE)
+		return 1;
+	flow_twin_key(&twin, &key, &flow->answer, family);
+	switch (flow_find(&twin, flow, family)) {
+	case TABLE_DONE:
+		return idle_slots(now, flow_body(&flow->answer, family)->stamp) < limit;
+	case TABLE_ABSENT:
+		return 0;
+	default:
+		return 1;
+	}
 }
 
-static __always_inline __u32 idle_slots(__u32 now, __u32 stamp)
-{
-	return (now - (stamp & STAMP_SLOT_MASK)) & STAMP_SLOT_MASK;
-}
+enum { SLOT_USED = 1 << 0, SLOT_EXPIRED = 1 << 1 };
 
-static __always_inline void expire_flow(void *tuple, void *flow, struct expiry_walk *walk,
-					int family)
+/* What there was in the slot. */
+static __always_inline int expire_slot(void *bucket, __u32 slot, __u32 now, int family)
 {
-	struct flow_body *body = flow_body(flow, family);
-	__u8 seen = body->seen;
-	__u8 twin_seen = 0;
-	__u32 idle = idle_slots(walk->slot, body->stamp);
-	union {
-		struct tuple4 t4;
-		struct tuple6 t6;
-	} key;
-	void *twin;
+	const struct table_shape shape = FLOW_SHAPE(family);
+	struct table_header *header = table_header(bucket);
+	__u64 *entry = table_entry(bucket, slot, shape);
+	const __u64 *hop = entry + shape.key_words + FLOW_HOP_WORD(family);
+	__u32 meta = table_load32(table_meta(entry, shape));
+	__u32 stamp = table_load64(&hop[0]);
+	__u32 idle = idle_slots(now, stamp);
+	int result = SLOT_USED;
+	__u32 limit;
+	__u8 flags;
 
-	walk->examined++;
-	/* A packet that came while this runs may carry the next slot already. */
-	if (idle > STAMP_SLOT_MASK / 2)
-		return;
-	/* No limit is shorter, and most flows of a busy node are spared the twin's look-up. */
+	if (!(meta & FLOW_META_PROTOCOL))
+		return 0;
+	/* No limit is shorter than a slot, which spares most flows of a busy node. */
 	if (!idle)
-		return;
-	flow_twin_key(&key, tuple, flow, family);
-	twin = flow_find(&key, family);
-	if (twin) {
-		__u32 twin_idle = idle_slots(walk->slot, flow_body(twin, family)->stamp);
-
-		if (twin_idle > STAMP_SLOT_MASK / 2)
-			return;
-		if (twin_idle < idle)
-			idle = twin_idle;
-		twin_seen = flow_body(twin, family)->seen;
+		return SLOT_USED;
+	flags = table_load64(&hop[FLOW_HOP_WORDS - 1]) >> 32;
+	limit = idle_limit(meta_seen(meta), flags, meta & FLOW_META_PROTOCOL);
+	if (idle < limit || twin_is_fresh(entry, now, limit, family))
+		return SLOT_USED;
+	if (!table_lock(header))
+		return SLOT_USED;
+	if (table_load32(table_meta(entry, shape)) == meta && (__u32)table_load64(&hop[0]) == stamp) {
+		table_evict(FLOW_MAP(family), bucket, slot, NULL, &config.seed, FLOW_BUCKETS(family),
+			    shape);
+		result = SLOT_USED | SLOT_EXPIRED;
 	}
-	if (idle < idle_limit(*tuple_protocol(tuple, family), seen, twin_seen,
-			      !(body->flags & FLOW_REPLY)))
-		return;
-	if (twin) {
-		flow_delete(&key, family);
-		walk->removed++;
-	}
-	flow_delete(tuple, family);
-	walk->removed++;
-}
-
-static long expire_flow4(void *map, void *tuple, void *flow, struct expiry_walk *walk)
-{
-	expire_flow(tuple, flow, walk, FAMILY_IPV4);
-	return 0;
-}
-
-static long expire_flow6(void *map, void *tuple, void *flow, struct expiry_walk *walk)
-{
-	expire_flow(tuple, flow, walk, FAMILY_IPV6);
-	return 0;
-}
-
-static __always_inline struct expiry_result *expiry_note_clock(void)
-{
-	__u32 zero = 0;
-	struct expiry_result *result = bpf_map_lookup_elem(&expiry_result, &zero);
-
-	if (result) {
-		result->jiffies = bpf_jiffies64();
-		result->slot_shift = config.slot_shift;
-		result->hz = config.hz;
-	}
+	table_unlock(header);
 	return result;
 }
 
-static __always_inline void expiry_run(void)
+__weak int expire_slot4(struct flow_bucket4 *bucket, __u32 slot, __u32 now)
 {
-	struct expiry_walk walk = {.slot = clock_slot()};
-	struct expiry_result *result;
+	return bucket && slot < TABLE_SLOTS ? expire_slot(bucket, slot, now, FAMILY_IPV4) : 0;
+}
 
-	bpf_for_each_map_elem(&flows4, expire_flow4, &walk, 0);
-	bpf_for_each_map_elem(&flows6, expire_flow6, &walk, 0);
-	result = expiry_note_clock();
-	if (result) {
-		result->examined = walk.examined;
-		result->removed = walk.removed;
+__weak int expire_slot6(struct flow_bucket6 *bucket, __u32 slot, __u32 now)
+{
+	return bucket && slot < TABLE_SLOTS ? expire_slot(bucket, slot, now, FAMILY_IPV6) : 0;
+}
+
+static __always_inline long expire_bucket(__u32 n, struct expiry_walk *walk, int family)
+{
+	__u32 index = walk->first_bucket + n;
+	void *bucket = table_bucket(FLOW_MAP(family), &index);
+
+	if (!bucket)
+		return 1;
+	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
+		int was = family == FAMILY_IPV4 ? expire_slot4(bucket, slot, walk->slot_now) :
+						  expire_slot6(bucket, slot, walk->slot_now);
+
+		walk->examined += was & SLOT_USED;
+		walk->removed += (was & SLOT_EXPIRED) / SLOT_EXPIRED;
 	}
+	return 0;
+}
+
+static long expire_bucket4(__u32 n, struct expiry_walk *walk)
+{
+	return expire_bucket(n, walk, FAMILY_IPV4);
+}
+
+static long expire_bucket6(__u32 n, struct expiry_walk *walk)
+{
+	return expire_bucket(n, walk, FAMILY_IPV6);
+}
+
+static __always_inline void expiry_run(struct expire_call *call)
+{
+	struct expiry_walk walk = {
+		.first_bucket = call->first_bucket,
+		.slot_now = clock_slot(),
+	};
+
+	if (call->family == FAMILY_IPV4)
+		bpf_loop(call->buckets, expire_bucket4, &walk, 0);
+	else
+		bpf_loop(call->buckets, expire_bucket6, &walk, 0);
+	call->examined = walk.examined;
+	call->removed = walk.removed;
 }
 
 #endif

@@ -1,134 +1,83 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Flows: find, insert unless present, remove, and what their fields mean. This header
- * alone knows what kind of table flows live in. A flow is a struct flow4 or flow6 by the
- * constant `family`; pointers to it come from flow_find.
+ * Flows: find, make unless present, change, remove, and what their fields mean. This header
+ * alone knows that they live in the tables of table.h. What the other steps see of a flow is
+ * a copy, taken whole; changes go through the functions here.
  */
 #ifndef MAGLANE_FLOW_H
 #define MAGLANE_FLOW_H
 
+#include "bpf/checksum.h"
 #include "bpf/maps.h"
 #include "bpf/packet.h"
+#include "bpf/table.h"
 
-enum flow_inserted {
-	FLOW_INSERTED = 0,
-	FLOW_PRESENT,
-	FLOW_NO_ROOM,
+static __always_inline __u32 flow_scan4_at(void *bucket, const __u64 *key, __u8 tag);
+static __always_inline __u32 flow_scan6_at(void *bucket, const __u64 *key, __u8 tag);
+static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now);
+static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now);
+
+static const struct table_shape flow_shape4 = {
+	.key_words = 2,
+	.entry_size = sizeof(struct flow_entry4),
+	.first = sizeof(struct table_header),
+	.tail_mask = 0x000000ffffffffffULL, /* ports and protocol */
+	.scan = flow_scan4_at,
+	.victim = flow_victim4_at,
 };
 
-struct flow_address {
-	__be32 src_be[4];
-	__be32 dst_be[4];
+static const struct table_shape flow_shape6 = {
+	.key_words = 5,
+	.entry_size = sizeof(struct flow_entry6),
+	.first = 2 * sizeof(struct table_header),
+	.tail_mask = 0x000000ffffffffffULL,
+	.scan = flow_scan6_at,
+	.victim = flow_victim6_at,
 };
 
-static __always_inline struct flow_body *flow_body(void *flow, int family)
+#define FLOW_SHAPE(family)   ((family) == FAMILY_IPV4 ? flow_shape4 : flow_shape6)
+#define FLOW_MAP(family)     ((family) == FAMILY_IPV4 ? (void *)&flows4 : (void *)&flows6)
+#define FLOW_BUCKETS(family) ((family) == FAMILY_IPV4 ? config.flow_buckets4 : config.flow_buckets6)
+
+union any_flow {
+	struct flow4 f4;
+	struct flow6 f6;
+	__u64 words[sizeof(struct flow6) / 8];
+};
+
+/* A flow as it was found: a whole copy. */
+struct flow {
+	union any_flow answer;
+	__u32 meta; /* as in the entry */
+	__u32 pad;
+};
+
+static __always_inline struct flow_body *flow_body(union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? &((struct flow4 *)flow)->body :
-				       &((struct flow6 *)flow)->body;
+	return family == FAMILY_IPV4 ? &flow->f4.body : &flow->f6.body;
 }
 
-static __always_inline __be32 *flow_src(void *flow, int family)
+static __always_inline __be32 *flow_src(union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? &((struct flow4 *)flow)->src_be :
-				       ((struct flow6 *)flow)->src_be;
+	return family == FAMILY_IPV4 ? &flow->f4.src_be : flow->f6.src_be;
 }
 
-static __always_inline __be32 *flow_dst(void *flow, int family)
+static __always_inline __be32 *flow_dst(union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? &((struct flow4 *)flow)->dst_be :
-				       ((struct flow6 *)flow)->dst_be;
+	return family == FAMILY_IPV4 ? &flow->f4.dst_be : flow->f6.dst_be;
 }
 
-static __always_inline __be16 *flow_src_port(void *flow, int family)
+static __always_inline __be16 *flow_src_port(union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? &((struct flow4 *)flow)->src_port_be :
-				       &((struct flow6 *)flow)->src_port_be;
+	return family == FAMILY_IPV4 ? &flow->f4.src_port_be : &flow->f6.src_port_be;
 }
 
-static __always_inline __be16 *flow_dst_port(void *flow, int family)
+static __always_inline __be16 *flow_dst_port(union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? &((struct flow4 *)flow)->dst_port_be :
-				       &((struct flow6 *)flow)->dst_port_be;
+	return family == FAMILY_IPV4 ? &flow->f4.dst_port_be : &flow->f6.dst_port_be;
 }
 
-/* ---- the table ------------------------------------------------------------- */
-
-static __always_inline void *flow_find(const void *tuple, int family)
-{
-	return family == FAMILY_IPV4 ? bpf_map_lookup_elem(&flows4, tuple) :
-				       bpf_map_lookup_elem(&flows6, tuple);
-}
-
-static __always_inline enum flow_inserted flow_insert(const void *tuple, const void *flow,
-						      int family)
-{
-	long error = family == FAMILY_IPV4 ?
-			     bpf_map_update_elem(&flows4, tuple, flow, BPF_NOEXIST) :
-			     bpf_map_update_elem(&flows6, tuple, flow, BPF_NOEXIST);
-
-	if (!error)
-		return FLOW_INSERTED;
-	return error == -EEXIST ? FLOW_PRESENT : FLOW_NO_ROOM;
-}
-
-static __always_inline void flow_delete(const void *tuple, int family)
-{
-	if (family == FAMILY_IPV4)
-		bpf_map_delete_elem(&flows4, tuple);
-	else
-		bpf_map_delete_elem(&flows6, tuple);
-}
-
-/* ---- pairs --------------------------------------------------------------------- */
-
-/* The key of the other direction: the translated tuple with its ends exchanged. */
-static __always_inline void flow_twin_key(void *twin, const void *tuple, void *flow, int family)
-{
-	__builtin_memset(twin, 0, family == FAMILY_IPV4 ? sizeof(struct tuple4) :
-							  sizeof(struct tuple6));
-	addr_copy(tuple_src(twin, family), flow_dst(flow, family), family);
-	addr_copy(tuple_dst(twin, family), flow_src(flow, family), family);
-	*tuple_src_port(twin, family) = *flow_dst_port(flow, family);
-	*tuple_dst_port(twin, family) = *flow_src_port(flow, family);
-	*tuple_protocol(twin, family) = *tuple_protocol((void *)tuple, family);
-}
-
-/* Both directions are needed to tell: FIN in each, or RST in either. */
-static __always_inline int seen_closed(__u8 seen, __u8 twin_seen)
-{
-	return ((seen | twin_seen) & SEEN_RST) || (seen & twin_seen & SEEN_FIN);
-}
-
-static __always_inline int flow_closed(const void *tuple, void *flow, int family)
-{
-	union {
-		struct tuple4 t4;
-		struct tuple6 t6;
-	} key;
-	__u8 seen = flow_body(flow, family)->seen;
-	void *twin;
-
-	if (!(seen & (SEEN_FIN | SEEN_RST)) && !(flow_body(flow, family)->flags & FLOW_REPLY))
-		return 0;
-	flow_twin_key(&key, tuple, flow, family);
-	twin = flow_find(&key, family);
-	return seen_closed(seen, twin ? flow_body(twin, family)->seen : 0);
-}
-
-/* Removes both directions. `flow` is not to be used afterwards. */
-static __always_inline void flow_remove(const void *tuple, void *flow, int family)
-{
-	union {
-		struct tuple4 t4;
-		struct tuple6 t6;
-	} key;
-
-	flow_twin_key(&key, tuple, flow, family);
-	flow_delete(&key, family);
-	flow_delete(tuple, family);
-}
-
-/* ---- time and state ------------------------------------------------------------- */
+/* ---- the clock ------------------------------------------------------------------ */
 
 static __always_inline __u32 clock_slot(void)
 {
@@ -144,6 +93,22 @@ static __always_inline __u32 clock_stamp(void)
 	return (state ? state->epoch << STAMP_SLOT_BITS : 0) | clock_slot();
 }
 
+/* Slots between a stamp and now; a stamp of a slot that has just begun elsewhere is 0. */
+static __always_inline __u32 idle_slots(__u32 now, __u32 stamp)
+{
+	__u32 idle = (now - (stamp & STAMP_SLOT_MASK)) & STAMP_SLOT_MASK;
+
+	return idle > STAMP_SLOT_MASK / 2 ? 0 : idle;
+}
+
+/* ---- state ------------------------------------------------------------------------ */
+
+static __always_inline __u8 meta_seen(__u32 meta)
+{
+	return meta >> FLOW_META_SEEN_SHIFT;
+}
+
+/* What this packet adds to its direction (enum flow_seen). */
 static __always_inline __u8 seen_in(const struct packet *packet, __u8 protocol)
 {
 	__u8 seen;
@@ -158,12 +123,464 @@ static __always_inline __u8 seen_in(const struct packet *packet, __u8 protocol)
 	return seen;
 }
 
-/* Adds bits to body->seen, which another CPU may be doing too: an atomic or on the word
- * that holds flags, seen and mtu (both supported machines are little-endian). */
-static __always_inline void flow_note_seen(struct flow_body *body, __u8 seen)
+/* FIN in each direction, or RST in either. */
+static __always_inline int seen_closed(__u8 seen)
 {
-	if ((body->seen & seen) != seen)
-		__sync_fetch_and_or((__u32 *)&body->flags, (__u32)seen << 8);
+	__u8 twin = seen >> SEEN_TWIN_SHIFT;
+
+	return ((seen | twin) & SEEN_RST) || (seen & twin & SEEN_FIN);
+}
+
+/* The client has confirmed the reply (TCP), or there was one (UDP). */
+static __always_inline int seen_established(__u8 seen, __u8 flags, __u8 protocol)
+{
+	__u8 twin = seen >> SEEN_TWIN_SHIFT;
+	__u8 forward = flags & FLOW_REPLY ? twin : seen;
+	__u8 reply = flags & FLOW_REPLY ? seen : twin;
+
+	if (!(reply & 0xf))
+		return 0;
+	return protocol != IPPROTO_TCP || (forward & SEEN_ACK);
+}
+
+static __always_inline __u32 idle_limit(__u8 seen, __u8 flags, __u8 protocol)
+{
+	int established = seen_established(seen, flags, protocol);
+
+	if (protocol != IPPROTO_TCP)
+		return established ? config.timeouts.udp_replied : config.timeouts.udp;
+	if (seen_closed(seen))
+		return config.timeouts.tcp_closed;
+	if ((seen | seen >> SEEN_TWIN_SHIFT) & SEEN_FIN)
+		return config.timeouts.tcp_fin;
+	return established ? config.timeouts.tcp_established : config.timeouts.tcp_syn;
+}
+
+/* ---- the table ---------------------------------------------------------------------- */
+
+static __always_inline struct table_place flow_place(const __u64 *key, int family)
+{
+	return table_place(table_hash(&config.seed, key, FLOW_SHAPE(family)), FLOW_BUCKETS(family));
+}
+
+/* How gladly a full bucket gives an entry up: closed before expired before embryonic, the
+ * longest idle first, an established flow never. */
+static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family)
+{
+	const struct flow_body *body = family == FAMILY_IPV4 ?
+					       &((const struct flow_entry4 *)entry)->flow.body :
+					       &((const struct flow_entry6 *)entry)->flow.body;
+	__u32 meta = table_load32(table_meta((void *)entry, FLOW_SHAPE(family)));
+	__u32 idle = idle_slots(now, body->stamp);
+	__u8 seen = meta_seen(meta);
+	__u8 protocol = meta & FLOW_META_PROTOCOL;
+	__u32 class = 0;
+
+	if (protocol == IPPROTO_TCP && seen_closed(seen))
+		class = 3;
+	else if (idle >= idle_limit(seen, body->flags, protocol))
+		class = 2;
+	else if (!seen_established(seen, body->flags, protocol))
+		class = 1;
+	return class ? class << (STAMP_SLOT_BITS - 1) | (idle >> 1) : 0;
+}
+
+/*
+ * What is rare or large is a function of its own, once for each family. Global and weak: the
+ * verifier looks at each once, not at every call, and XDP and tc share one copy.
+ */
+__weak int flow_scan4(struct flow_bucket4 *bucket, const struct tuple4 *key, __u8 tag)
+{
+	return bucket && key ? table_scan(bucket, (const __u64 *)key, tag, flow_shape4) :
+			       TABLE_SLOTS;
+}
+
+__weak int flow_scan6(struct flow_bucket6 *bucket, const struct tuple6 *key, __u8 tag)
+{
+	return bucket && key ? table_scan(bucket, (const __u64 *)key, tag, flow_shape6) :
+			       TABLE_SLOTS;
+}
+
+__weak int flow_rank4(const struct flow_entry4 *entry, __u32 now)
+{
+	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV4) : 0;
+}
+
+__weak int flow_rank6(const struct flow_entry6 *entry, __u32 now)
+{
+	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV6) : 0;
+}
+
+static __always_inline __u32 flow_rank4_at(const __u64 *entry, __u32 now)
+{
+	return flow_rank4((const struct flow_entry4 *)entry, now);
+}
+
+static __always_inline __u32 flow_rank6_at(const __u64 *entry, __u32 now)
+{
+	return flow_rank6((const struct flow_entry6 *)entry, now);
+}
+
+__weak int flow_victim4(struct flow_bucket4 *bucket, __u32 now)
+{
+	return bucket ? table_victim(bucket, flow_rank4_at, now, flow_shape4) : TABLE_NO_VICTIM;
+}
+
+__weak int flow_victim6(struct flow_bucket6 *bucket, __u32 now)
+{
+	return bucket ? table_victim(bucket, flow_rank6_at, now, flow_shape6) : TABLE_NO_VICTIM;
+}
+
+static __always_inline __u32 flow_scan4_at(void *bucket, const __u64 *key, __u8 tag)
+{
+	return flow_scan4(bucket, (const struct tuple4 *)key, tag);
+}
+
+static __always_inline __u32 flow_scan6_at(void *bucket, const __u64 *key, __u8 tag)
+{
+	return flow_scan6(bucket, (const struct tuple6 *)key, tag);
+}
+
+static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now)
+{
+	return flow_victim4(bucket, now);
+}
+
+static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now)
+{
+	return flow_victim6(bucket, now);
+}
+
+static __always_inline int flow_search_of(const union any_tuple *key, int family)
+{
+	struct table_place place;
+
+	if (!key)
+		return TABLE_NOWHERE;
+	place = flow_place(key->words, family);
+	return table_search(FLOW_MAP(family), key->words, &place, FLOW_SHAPE(family));
+}
+
+__weak int flow_search4(const union any_tuple *key)
+{
+	return flow_search_of(key, FAMILY_IPV4);
+}
+
+__weak int flow_search6(const union any_tuple *key)
+{
+	return flow_search_of(key, FAMILY_IPV6);
+}
+
+static __always_inline void *flow_search(const union any_tuple *key, int family)
+{
+	table_location location = family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
+
+	return table_at(FLOW_MAP(family), location, FLOW_SHAPE(family));
+}
+
+/* TABLE_DONE: *flow is the flow of `key`. TABLE_ABSENT, or TABLE_BUSY. */
+static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
+						   int family)
+{
+	struct table_place place = flow_place(key->words, family);
+	void *entry = table_find_home(FLOW_MAP(family), key->words, &place, &flow->meta,
+				      FLOW_SHAPE(family));
+
+	if (!entry)
+		entry = flow_search(key, family);
+	if (!entry)
+		return TABLE_ABSENT;
+	return table_copy(entry, key->words, &flow->meta, flow->answer.words, FLOW_SHAPE(family));
+}
+
+static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
+					  __u8 seen, int family)
+{
+	struct table_place place;
+	__u32 state;
+
+	if (!key || !flow)
+		return TABLE_BUSY;
+	place = flow_place(key->words, family);
+	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
+	return table_insert(FLOW_MAP(family), key->words, flow->words, state, &place,
+			    clock_slot(), &config.seed, FLOW_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+__weak int flow_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return flow_insert_of(key, flow, seen, FAMILY_IPV4);
+}
+
+__weak int flow_insert6(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return flow_insert_of(key, flow, seen, FAMILY_IPV6);
+}
+
+/* TABLE_DONE: it is in. TABLE_PRESENT: another has the key. TABLE_FULL: no room, nothing to
+ * give up. TABLE_BUSY. */
+static __always_inline enum table_result flow_insert(const union any_tuple *key,
+						     const union any_flow *flow, __u8 seen,
+						     int family)
+{
+	return family == FAMILY_IPV4 ? flow_insert4(key, flow, seen) :
+				       flow_insert6(key, flow, seen);
+}
+
+static __always_inline int flow_remove_of(const union any_tuple *key, int family)
+{
+	struct table_place place;
+
+	if (!key)
+		return TABLE_ABSENT;
+	place = flow_place(key->words, family);
+	return table_remove(FLOW_MAP(family), key->words, &place, &config.seed,
+			    FLOW_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+__weak int flow_remove4(const union any_tuple *key)
+{
+	return flow_remove_of(key, FAMILY_IPV4);
+}
+
+__weak int flow_remove6(const union any_tuple *key)
+{
+	return flow_remove_of(key, FAMILY_IPV6);
+}
+
+static __always_inline enum table_result flow_remove(const union any_tuple *key, int family)
+{
+	return family == FAMILY_IPV4 ? flow_remove4(key) : flow_remove6(key);
+}
+
+/* ---- pairs --------------------------------------------------------------------------- */
+
+/* The key of the other direction: the translated tuple with its ends exchanged. */
+static __always_inline void flow_twin_key(union any_tuple *twin, const void *key,
+					  union any_flow *flow, int family)
+{
+	__builtin_memset(twin, 0, sizeof(*twin));
+	addr_copy(tuple_src(twin, family), flow_dst(flow, family), family);
+	addr_copy(tuple_dst(twin, family), flow_src(flow, family), family);
+	*tuple_src_port(twin, family) = *flow_dst_port(flow, family);
+	*tuple_dst_port(twin, family) = *flow_src_port(flow, family);
+	*tuple_protocol(twin, family) = *tuple_protocol((void *)key, family);
+}
+
+static __always_inline int flow_remove_pair_of(const union any_tuple *key, union any_flow *flow,
+					       int family)
+{
+	union any_tuple twin;
+
+	if (!key || !flow)
+		return 0;
+	flow_twin_key(&twin, key, flow, family);
+	flow_remove(&twin, family);
+	flow_remove(key, family);
+	return 0;
+}
+
+__weak int flow_remove_pair4(const union any_tuple *key, union any_flow *flow)
+{
+	return flow_remove_pair_of(key, flow, FAMILY_IPV4);
+}
+
+__weak int flow_remove_pair6(const union any_tuple *key, union any_flow *flow)
+{
+	return flow_remove_pair_of(key, flow, FAMILY_IPV6);
+}
+
+static __always_inline void flow_remove_pair(const union any_tuple *key, union any_flow *flow,
+					     int family)
+{
+	if (family == FAMILY_IPV4)
+		flow_remove_pair4(key, flow);
+	else
+		flow_remove_pair6(key, flow);
+}
+
+/* What the translation adds to checksums: new words less old ones. */
+static __always_inline void flow_set_checksums(union any_flow *flow, void *tuple, int family)
+{
+	struct flow_body *body = flow_body(flow, family);
+	__u64 sum;
+
+	sum = checksum_replace_words(0, tuple_src(tuple, family), flow_src(flow, family),
+				     ADDR_WORDS(family));
+	sum = checksum_replace_words(sum, tuple_dst(tuple, family), flow_dst(flow, family),
+				     ADDR_WORDS(family));
+	body->addr_csum = checksum_fold(sum);
+	body->port_csum = checksum_fold((__u64)(__u16)~*tuple_src_port(tuple, family) +
+					(__u16)~*tuple_dst_port(tuple, family) +
+					*flow_src_port(flow, family) + *flow_dst_port(flow, family));
+}
+
+/* The other direction of `flow`, made from it: its key is flow_twin_key's. */
+static __always_inline void flow_make_twin(union any_flow *made, union any_tuple *twin_key,
+					   const void *key, union any_flow *flow, int family)
+{
+	const struct flow_body *body = flow_body(flow, family);
+	struct flow_body *twin = flow_body(made, family);
+
+	__builtin_memset(made, 0, sizeof(*made));
+	addr_copy(flow_src(made, family), tuple_dst((void *)key, family), family);
+	addr_copy(flow_dst(made, family), tuple_src((void *)key, family), family);
+	*flow_src_port(made, family) = *tuple_dst_port((void *)key, family);
+	*flow_dst_port(made, family) = *tuple_src_port((void *)key, family);
+	flow_set_checksums(made, twin_key, family);
+	twin->backend_id = body->backend_id;
+	twin->service_id = body->service_id;
+	twin->stamp = clock_slot();
+	twin->flags = body->flags ^ FLOW_REPLY;
+}
+
+/* ---- changes ---------------------------------------------------------------------------- */
+
+/* Adds bits to what was seen. Another CPU may be changing the entry, or giving its slot to
+ * another flow: a bit goes in only while the version is what it was beside the right key. */
+static __always_inline void flow_add_seen(const union any_tuple *key, __u8 seen, int family)
+{
+	const struct table_shape shape = FLOW_SHAPE(family);
+	const __u32 bits = (__u32)seen << FLOW_META_SEEN_SHIFT;
+	void *entry = flow_search(key, family);
+
+	for (int tries = 0; entry && tries < 4; tries++) {
+		__u32 meta;
+
+		if (!table_matches(entry, key->words, &meta, shape) || (meta & bits) == bits)
+			return;
+		if (table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
+			return;
+	}
+}
+
+static __always_inline int flow_note_seen_of(const union any_tuple *key, union any_flow *flow,
+					     __u8 seen, int family)
+{
+	union any_tuple twin;
+
+	if (!key || !flow)
+		return 0;
+	flow_add_seen(key, seen, family);
+	flow_twin_key(&twin, key, flow, family);
+	flow_add_seen(&twin, seen << SEEN_TWIN_SHIFT, family);
+	return 0;
+}
+
+__weak int flow_note_seen4(const union any_tuple *key, union any_flow *flow, __u8 seen)
+{
+	return flow_note_seen_of(key, flow, seen, FAMILY_IPV4);
+}
+
+__weak int flow_note_seen6(const union any_tuple *key, union any_flow *flow, __u8 seen)
+{
+	return flow_note_seen_of(key, flow, seen, FAMILY_IPV6);
+}
+
+/* Notes in both directions what a packet shows of the connection's state, so that each entry
+ * alone tells what becomes of it: a few times in a connection's life. */
+static __always_inline void flow_note_seen(const union any_tuple *key, struct flow *flow,
+					   __u8 seen, int family)
+{
+	if ((meta_seen(flow->meta) & seen) == seen)
+		return;
+	if (family == FAMILY_IPV4)
+		flow_note_seen4(key, &flow->answer, seen);
+	else
+		flow_note_seen6(key, &flow->answer, seen);
+}
+
+/* The words of a flow from its stamp on: stamp, next hop, flags and MTU. */
+enum { FLOW_HOP_WORDS = 3 };
+#define FLOW_HOP_WORD(family)                                                                      \
+	(((family) == FAMILY_IPV4 ? __builtin_offsetof(struct flow4, body.stamp) :                 \
+				    __builtin_offsetof(struct flow6, body.stamp)) /                \
+	 8)
+
+static __always_inline int flow_store_hop_of(const union any_tuple *key,
+					     const union any_flow *flow, int family)
+{
+	const struct table_shape shape = FLOW_SHAPE(family);
+	const __u32 first = FLOW_HOP_WORD(family);
+	struct table_header *header;
+	table_location location;
+	__u64 *entry;
+	__u32 index;
+	__u32 meta;
+
+	if (!key || !flow)
+		return 0;
+	location = family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
+	index = location >> TABLE_SLOT_BITS;
+	entry = table_at(FLOW_MAP(family), location, shape);
+	header = table_bucket(FLOW_MAP(family), &index);
+	if (!entry || !header || !table_lock(header))
+		return 0;
+	if (table_matches(entry, key->words, &meta, shape)) {
+		table_begin_change(entry, shape);
+		for (int i = 0; i < FLOW_HOP_WORDS; i++)
+			table_store64(&entry[shape.key_words + first + i], flow->words[first + i]);
+		table_end_change(entry, shape);
+	}
+	table_unlock(header);
+	return 0;
+}
+
+__weak int flow_store_hop4(const union any_tuple *key, const union any_flow *flow)
+{
+	return flow_store_hop_of(key, flow, FAMILY_IPV4);
+}
+
+__weak int flow_store_hop6(const union any_tuple *key, const union any_flow *flow)
+{
+	return flow_store_hop_of(key, flow, FAMILY_IPV6);
+}
+
+/* Writes the copy's stamp, next hop and MTU back, if its lock can be had; else the next
+ * packet will. */
+static __always_inline void flow_store_hop(const union any_tuple *key, struct flow *flow,
+					   int family)
+{
+	if (family == FAMILY_IPV4)
+		flow_store_hop4(key, &flow->answer);
+	else
+		flow_store_hop6(key, &flow->answer);
+}
+
+static __always_inline int flow_repair_twin_of(const union any_tuple *key, union any_flow *flow,
+					       union any_flow *made, __u8 seen, int family)
+{
+	union any_tuple twin;
+
+	if (!key || !flow || !made)
+		return 0;
+	flow_twin_key(&twin, key, flow, family);
+	if (flow_search(&twin, family))
+		return 0;
+	flow_make_twin(made, &twin, key, flow, family);
+	return flow_insert(&twin, made, seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT, family);
+}
+
+__weak int flow_repair_twin4(const union any_tuple *key, union any_flow *flow,
+			     union any_flow *made, __u8 seen)
+{
+	return flow_repair_twin_of(key, flow, made, seen, FAMILY_IPV4);
+}
+
+__weak int flow_repair_twin6(const union any_tuple *key, union any_flow *flow,
+			     union any_flow *made, __u8 seen)
+{
+	return flow_repair_twin_of(key, flow, made, seen, FAMILY_IPV6);
+}
+
+/* Makes the other direction again if it has been lost. `made`: room to do it in. */
+static __always_inline void flow_repair_twin(const union any_tuple *key, struct flow *flow,
+					     union any_flow *made, int family)
+{
+	if (family == FAMILY_IPV4)
+		flow_repair_twin4(key, &flow->answer, made, meta_seen(flow->meta));
+	else
+		flow_repair_twin6(key, &flow->answer, made, meta_seen(flow->meta));
 }
 
 #endif

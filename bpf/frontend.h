@@ -5,6 +5,7 @@
 
 #include "bpf/maps.h"
 #include "bpf/packet.h"
+#include "bpf/table.h"
 
 /* False: no frontend has this address. One bit, no look-up. */
 static __always_inline int frontend_may_have(const __be32 addr_be[4])
@@ -16,9 +17,53 @@ static __always_inline int frontend_may_have(const __be32 addr_be[4])
 	return bits && (bits->word[(bit / 64) & (VIP_WORDS - 1)] >> (bit % 64)) & 1;
 }
 
+union frontend_words {
+	struct frontend_key key;
+	__u64 words[3];
+};
+
+static __always_inline __u32 frontend_scan_at(void *bucket, const __u64 *key, __u8 tag);
+
+static const struct table_shape frontend_shape = {
+	.key_words = 3,
+	.entry_size = sizeof(struct frontend_entry),
+	.first = sizeof(struct table_header),
+	.tail_mask = 0x00000000ffffffffULL, /* port, protocol, family */
+	.scan = frontend_scan_at,
+};
+
+/* Global and weak: see flow.h. */
+__weak int frontend_scan(struct frontend_bucket *bucket, const union frontend_words *key, __u8 tag)
+{
+	return bucket && key ? table_scan(bucket, key->words, tag, frontend_shape) : TABLE_SLOTS;
+}
+
+static __always_inline __u32 frontend_scan_at(void *bucket, const __u64 *key, __u8 tag)
+{
+	return frontend_scan(bucket, (const union frontend_words *)key, tag);
+}
+
+/* Global and weak: see flow.h. */
+__weak int frontend_search(const union frontend_words *key)
+{
+	struct table_place place;
+
+	if (!key)
+		return TABLE_NOWHERE;
+	place = table_place(table_hash(&config.seed, key->words, frontend_shape),
+			    config.frontend_buckets);
+	return table_search(&frontends, key->words, &place, frontend_shape);
+}
+
+/* The agent fills a slot before it tags it, and empties none before every program that may
+ * have found it has ended: what is returned may be read without more ado. */
 static __always_inline const struct frontend *frontend_find(const struct frontend_key *key)
 {
-	return bpf_map_lookup_elem(&frontends, key);
+	union frontend_words words = {.key = *key};
+	const struct frontend_entry *entry =
+		table_at(&frontends, frontend_search(&words), frontend_shape);
+
+	return entry ? &entry->frontend : NULL;
 }
 
 /* True: a service has this address, whatever the port. Node addresses are not among them. */
@@ -28,7 +73,7 @@ static __always_inline int frontend_is_service_address(const struct frontend_key
 
 	key.port_be = 0;
 	key.protocol = 0;
-	return bpf_map_lookup_elem(&frontends, &key) != NULL;
+	return frontend_find(&key) != NULL;
 }
 
 static __always_inline int in_service_cidr(const __be32 *address, int family)

@@ -29,8 +29,8 @@
 		__uint(map_flags, flags_);                                                         \
 	} name __weak SEC(".maps")
 
-MAGLANE_MAP(frontends, BPF_MAP_TYPE_HASH, struct frontend_key, struct frontend, 524288 /* agent */,
-	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(frontends, BPF_MAP_TYPE_ARRAY, __u32, struct frontend_bucket, 2048 /* agent */,
+	    BPF_F_MMAPABLE);
 MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, 131072 /* agent */,
 	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent */,
@@ -38,12 +38,13 @@ MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent
 MAGLANE_MAP(maglev, BPF_MAP_TYPE_ARRAY, __u32, struct maglev_line, 1048576 /* agent */,
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(vip_bits, BPF_MAP_TYPE_ARRAY, __u32, struct vip_bits, 1, BPF_F_MMAPABLE);
-MAGLANE_MAP(flows4, BPF_MAP_TYPE_HASH, struct tuple4, struct flow4, 524288 /* agent */, 0);
-MAGLANE_MAP(flows6, BPF_MAP_TYPE_HASH, struct tuple6, struct flow6, 524288 /* agent */, 0);
+MAGLANE_MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket4, 16384 /* agent */,
+	    BPF_F_MMAPABLE);
+MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* agent */,
+	    BPF_F_MMAPABLE);
 MAGLANE_MAP(node_state, BPF_MAP_TYPE_ARRAY, __u32, struct node_state, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, BPF_F_NO_PREALLOC);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);
-MAGLANE_MAP(expiry_result, BPF_MAP_TYPE_ARRAY, __u32, struct expiry_result, 1, 0);
 
 const volatile struct node_config config __weak = {};
 #else

@@ -10,64 +10,10 @@
 
 #include "bpf/checksum.h"
 #include "bpf/flow.h"
+#include "bpf/scratch.h"
 #include "bpf/select.h"
 
 enum { SOURCE_PORT_TRIES = 1024 };
-
-/* A connection to be made. Wide enough for both families. */
-struct connection {
-	__be32 src_be[4]; /* after translation */
-	__be32 dst_be[4];
-	__be16 dst_port_be;
-	__be16 pad;
-	__u32 backend_id;
-	__u32 service_id;
-	__u8 source_translated;
-	__u8 pad2[3];
-	__u64 hash;
-};
-
-union any_tuple {
-	struct tuple4 t4;
-	struct tuple6 t6;
-};
-
-union any_flow {
-	struct flow4 f4;
-	struct flow6 f6;
-};
-
-static __always_inline __u16 port_difference(void *flow, void *tuple, int family)
-{
-	return checksum_fold((__u64)(__u16)~*tuple_src_port(tuple, family) +
-			     (__u16)~*tuple_dst_port(tuple, family) + *flow_src_port(flow, family) +
-			     *flow_dst_port(flow, family));
-}
-
-/* What the translation adds to checksums: new words less old ones. */
-static __always_inline void flow_set_checksums(void *flow, void *tuple, int family)
-{
-	struct flow_body *body = flow_body(flow, family);
-	__u64 sum;
-
-	sum = checksum_replace_words(0, tuple_src(tuple, family), flow_src(flow, family),
-				     ADDR_WORDS(family));
-	sum = checksum_replace_words(sum, tuple_dst(tuple, family), flow_dst(flow, family),
-				     ADDR_WORDS(family));
-	body->addr_csum = checksum_fold(sum);
-	body->port_csum = port_difference(flow, tuple, family);
-}
-
-static __always_inline void flow_fill(void *flow, void *tuple, const struct connection *connection,
-				      int family)
-{
-	struct flow_body *body = flow_body(flow, family);
-
-	flow_set_checksums(flow, tuple, family);
-	body->backend_id = connection->backend_id;
-	body->service_id = connection->service_id;
-	body->stamp = clock_slot();
-}
 
 /* Host order. The n-th port to try: starts where the hash says, then every port once. */
 static __always_inline __u16 source_port(__u64 hash, __u32 n)
@@ -83,17 +29,7 @@ static __always_inline __u16 source_port(__u64 hash, __u32 n)
 			       config.snat_port_min[1] + (index - first);
 }
 
-/* The search for a free reverse tuple, passed through bpf_loop. */
-struct reservation {
-	union any_tuple reverse; /* the tuple to reserve; its destination port is what varies */
-	union any_flow flow;	 /* what goes there */
-	__u32 hash;
-	__be16 own_port_be;
-	__u8 source_translated;
-	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
-};
-
-static __always_inline int flow_same_answer(void *a, void *b, int family)
+static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b, int family)
 {
 	return addr_equal(flow_src(a, family), flow_src(b, family), family) &&
 	       addr_equal(flow_dst(a, family), flow_dst(b, family), family) &&
@@ -101,55 +37,76 @@ static __always_inline int flow_same_answer(void *a, void *b, int family)
 	       *flow_dst_port(a, family) == *flow_dst_port(b, family);
 }
 
-/* Tries the n-th port. 1: the search is over, reservation->reason says how. */
-static __always_inline long reserve_port(__u32 n, struct reservation *reservation, int family)
+/* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost;
+ * 0: it is closed and has been removed; -1: it is in use. */
+static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
+					int family)
 {
-	void *reverse = &reservation->reverse;
-	void *flow = &reservation->flow;
-	struct flow_body *body = flow_body(flow, family);
-	__be16 own = reservation->own_port_be;
-	__be16 port = own;
-	enum flow_inserted inserted;
-	void *other;
+	enum table_result found = flow_find(&reservation->reverse, other, family);
 
+	if (found != TABLE_DONE)
+		return found == TABLE_ABSENT ? 0 : -1;
+	if (flow_same_answer(&other->answer, &reservation->flow, family))
+		return 1;
+	if (reservation->protocol != IPPROTO_TCP || !seen_closed(meta_seen(other->meta)))
+		return -1;
+	flow_remove_pair(&reservation->reverse, &other->answer, family);
+	return 0;
+}
+
+/* Tries the n-th port. 1: the search is over, reservation->reason says how. */
+static __always_inline long reserve_port(__u32 n, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	struct reservation *reservation;
+	union any_tuple *reverse;
+	union any_flow *flow;
+	enum table_result result;
+	__be16 port;
+
+	if (!scratch)
+		return 1;
+	reservation = &scratch->reservation;
+	reverse = &reservation->reverse;
+	flow = &reservation->flow;
+	port = reservation->own_port_be;
 	if (reservation->source_translated || n)
 		port = __builtin_bswap16(source_port(reservation->hash, n));
 	if (!port)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
-	body->port_csum = port_difference(flow, reverse, family);
-	body->flags = FLOW_REPLY;
-	if (reservation->source_translated || port != own)
-		body->flags |= FLOW_SNAT;
-	inserted = flow_insert(reverse, flow, family);
-	if (inserted == FLOW_PRESENT) {
-		other = flow_find(reverse, family);
-		if (!other)
-			return 0;
-		if (flow_same_answer(other, flow, family)) {
-			/* This very connection's: its forward flow was lost. */
+	flow_set_checksums(flow, reverse, family);
+	flow_body(flow, family)->flags = FLOW_REPLY;
+	if (reservation->source_translated || port != reservation->own_port_be)
+		flow_body(flow, family)->flags |= FLOW_SNAT;
+	result = flow_insert(reverse, flow, reservation->seen << SEEN_TWIN_SHIFT, family);
+	if (result == TABLE_PRESENT) {
+		int whose = reserve_from(reservation, &scratch->other, family);
+
+		if (whose > 0) {
 			reservation->reason = REASON_COUNT;
 			return 1;
 		}
-		if (!flow_closed(reverse, other, family))
+		if (whose < 0)
 			return 0;
-		flow_remove(reverse, other, family);
-		inserted = flow_insert(reverse, flow, family);
-		if (inserted == FLOW_PRESENT)
+		result = flow_insert(reverse, flow, reservation->seen << SEEN_TWIN_SHIFT, family);
+		if (result == TABLE_PRESENT)
 			return 0;
 	}
-	reservation->reason = inserted == FLOW_INSERTED ? REASON_COUNT : REASON_FLOW_TABLE_FULL;
+	reservation->reason = result == TABLE_DONE ? REASON_COUNT :
+			      result == TABLE_FULL ? REASON_FLOW_TABLE_FULL :
+						     REASON_TABLE_BUSY;
 	return 1;
 }
 
-static long reserve_port4(__u32 n, struct reservation *reservation)
+static long reserve_port4(__u32 n, void *unused)
 {
-	return reserve_port(n, reservation, FAMILY_IPV4);
+	return reserve_port(n, FAMILY_IPV4);
 }
 
-static long reserve_port6(__u32 n, struct reservation *reservation)
+static long reserve_port6(__u32 n, void *unused)
 {
-	return reserve_port(n, reservation, FAMILY_IPV6);
+	return reserve_port(n, FAMILY_IPV6);
 }
 
 /* Makes the reverse flow with the first source port that is free. REASON_COUNT: done. */
@@ -157,69 +114,81 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 					       const struct connection *connection,
 					       struct reservation *reservation, int family)
 {
-	void *reverse = &reservation->reverse;
-	void *flow = &reservation->flow;
+	union any_tuple *reverse = &reservation->reverse;
+	union any_flow *flow = &reservation->flow;
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 
 	reservation->hash = connection->hash;
-	reservation->own_port_be = *tuple_src_port(packet, family);
+	reservation->own_port_be = *tuple_src_port(&packet->tuple, family);
 	reservation->source_translated = connection->source_translated;
+	reservation->protocol = protocol;
+	reservation->seen = seen_in(packet, protocol);
 	reservation->reason = REASON_NO_SOURCE_PORT;
 
-	addr_copy(flow_src(flow, family), tuple_dst(packet, family), family);
-	addr_copy(flow_dst(flow, family), tuple_src(packet, family), family);
-	*flow_src_port(flow, family) = *tuple_dst_port(packet, family);
-	*flow_dst_port(flow, family) = *tuple_src_port(packet, family);
+	addr_copy(flow_src(flow, family), tuple_dst(&packet->tuple, family), family);
+	addr_copy(flow_dst(flow, family), tuple_src(&packet->tuple, family), family);
+	*flow_src_port(flow, family) = *tuple_dst_port(&packet->tuple, family);
+	*flow_dst_port(flow, family) = *tuple_src_port(&packet->tuple, family);
+	flow_body(flow, family)->backend_id = connection->backend_id;
+	flow_body(flow, family)->service_id = connection->service_id;
+	flow_body(flow, family)->stamp = clock_slot();
 
 	addr_copy(tuple_src(reverse, family), connection->dst_be, family);
 	addr_copy(tuple_dst(reverse, family), connection->src_be, family);
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
-	*tuple_protocol(reverse, family) = *tuple_protocol(packet, family);
-	flow_fill(flow, reverse, connection, family);
+	*tuple_protocol(reverse, family) = protocol;
 
 	if (family == FAMILY_IPV4)
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port4, reservation, 0);
+		bpf_loop(SOURCE_PORT_TRIES, reserve_port4, NULL, 0);
 	else
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port6, reservation, 0);
+		bpf_loop(SOURCE_PORT_TRIES, reserve_port6, NULL, 0);
 	return reservation->reason;
 }
 
-/* Makes both flows of a new connection. REASON_COUNT: done, flow_find finds it. */
+/*
+ * Makes both flows of a new connection. `flow->answer` holds the next hop already; the rest
+ * of it is filled in here. REASON_COUNT: done, *flow is the forward flow.
+ */
 static __always_inline enum reason nat_make_flows(struct packet *packet,
-						  const struct connection *connection, int family)
+						  struct scratch *scratch, struct flow *flow,
+						  int family)
 {
-	struct reservation reservation = {};
-	void *flow = &reservation.flow;
+	const struct connection *connection = &scratch->connection;
+	struct reservation *reservation = &scratch->reservation;
+	union any_flow *answer = &flow->answer;
+	struct flow_body *body = flow_body(answer, family);
+	enum table_result result;
 	enum reason reason;
 	__be16 port;
 
-	reason = nat_reserve(packet, connection, &reservation, family);
+	__builtin_memset(reservation, 0, sizeof(*reservation));
+	reason = nat_reserve(packet, connection, reservation, family);
 	if (reason != REASON_COUNT)
 		return reason;
-	port = *tuple_dst_port(&reservation.reverse, family);
-	__builtin_memset(flow, 0, sizeof(reservation.flow));
-	addr_copy(flow_src(flow, family), connection->src_be, family);
-	addr_copy(flow_dst(flow, family), connection->dst_be, family);
-	*flow_src_port(flow, family) = port;
-	*flow_dst_port(flow, family) = connection->dst_port_be;
-	flow_fill(flow, packet, connection, family);
-	if (connection->source_translated || port != *tuple_src_port(packet, family))
-		flow_body(flow, family)->flags |= FLOW_SNAT;
-	switch (flow_insert(packet, flow, family)) {
-	case FLOW_INSERTED:
+	port = *tuple_dst_port(&reservation->reverse, family);
+	*flow_src_port(answer, family) = port;
+	*flow_dst_port(answer, family) = connection->dst_port_be;
+	flow_set_checksums(answer, &packet->tuple, family);
+	body->backend_id = connection->backend_id;
+	body->service_id = connection->service_id;
+	body->flags = 0;
+	if (connection->source_translated || port != *tuple_src_port(&packet->tuple, family))
+		body->flags = FLOW_SNAT;
+	result = flow_insert(&packet->tuple, answer, reservation->seen, family);
+	if (result == TABLE_DONE) {
+		flow->meta = (__u32)reservation->seen << FLOW_META_SEEN_SHIFT;
 		return REASON_COUNT;
-	case FLOW_PRESENT: {
+	}
+	if (result == TABLE_PRESENT) {
 		/* Another CPU made it meanwhile; a reverse flow of ours that it does not use
 		 * would hold a port for nothing. */
-		void *theirs = flow_find(packet, family);
-
-		if (theirs && *flow_src_port(theirs, family) != port)
-			flow_delete(&reservation.reverse, family);
-		return REASON_COUNT;
+		result = flow_find(&packet->tuple, flow, family);
+		if (result != TABLE_DONE || *flow_src_port(answer, family) != port)
+			flow_remove(&reservation->reverse, family);
+		return result == TABLE_DONE ? REASON_COUNT : REASON_TABLE_BUSY;
 	}
-	default:
-		flow_delete(&reservation.reverse, family);
-		return REASON_FLOW_TABLE_FULL;
-	}
+	flow_remove(&reservation->reverse, family);
+	return result == TABLE_FULL ? REASON_FLOW_TABLE_FULL : REASON_TABLE_BUSY;
 }
 
 #endif

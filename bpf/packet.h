@@ -10,11 +10,14 @@
 
 enum { L3_OFFSET = 14 }; /* Ethernet */
 
+union any_tuple {
+	struct tuple4 t4;
+	struct tuple6 t6;
+	__u64 words[sizeof(struct tuple6) / 8]; /* as tables compare them */
+};
+
 struct packet {
-	union {
-		struct tuple4 t4;
-		struct tuple6 t6;
-	};
+	union any_tuple tuple;
 	__u32 ip_len;    /* from the IP header on, as the header says; bytes */
 	__u16 l4_offset; /* from the start of the frame */
 	__u8 tcp_flags;  /* as in the TCP header; 0 for UDP */
@@ -27,6 +30,7 @@ enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
 #define ADDR_WORDS(family) ((family) == FAMILY_IPV4 ? 1 : 4)
 
+/* `tuple`: a union any_tuple, or the words of one. */
 static __always_inline __be32 *tuple_src(void *tuple, int family)
 {
 	return family == FAMILY_IPV4 ? &((struct tuple4 *)tuple)->src_be :

@@ -43,7 +43,7 @@ struct ports_header {
 
 static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet, int family)
 {
-	__u8 protocol = *tuple_protocol(packet, family);
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 offset = packet->l4_offset;
 	__u32 header = protocol == IPPROTO_TCP ? 20 : 8;
 	struct ports_header *l4;
@@ -65,8 +65,8 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 			return PARSED_MALFORMED;
 		packet->tcp_flags = 0;
 	}
-	*tuple_src_port(packet, family) = l4->src_port_be;
-	*tuple_dst_port(packet, family) = l4->dst_port_be;
+	*tuple_src_port(&packet->tuple, family) = l4->src_port_be;
+	*tuple_dst_port(&packet->tuple, family) = l4->dst_port_be;
 	return PARSED_OK;
 }
 
@@ -86,10 +86,10 @@ static __always_inline enum parsed parse_ipv4(ctx_t *ctx, struct packet *packet)
 
 	if (!ip)
 		return PARSED_NO_ADDRESS;
-	packet->t4.src_be = ip->saddr;
-	packet->t4.dst_be = ip->daddr;
-	packet->t4.protocol = ip->protocol;
-	packet->t4.pad[0] = packet->t4.pad[1] = packet->t4.pad[2] = 0;
+	packet->tuple.t4.src_be = ip->saddr;
+	packet->tuple.t4.dst_be = ip->daddr;
+	packet->tuple.t4.protocol = ip->protocol;
+	packet->tuple.t4.pad[0] = packet->tuple.t4.pad[1] = packet->tuple.t4.pad[2] = 0;
 	packet->ttl = ip->ttl;
 	packet->tos = ip->tos;
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->tot_len), 0);
@@ -119,8 +119,8 @@ static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 
 	if (!ip)
 		return PARSED_NO_ADDRESS;
-	__builtin_memcpy(packet->t6.src_be, &ip->saddr, 32);
-	packet->t6.pad[0] = packet->t6.pad[1] = packet->t6.pad[2] = 0;
+	__builtin_memcpy(packet->tuple.t6.src_be, &ip->saddr, 32);
+	packet->tuple.t6.pad[0] = packet->tuple.t6.pad[1] = packet->tuple.t6.pad[2] = 0;
 	packet->ttl = ip->hop_limit;
 	packet->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->payload_len), sizeof(*ip));
@@ -130,7 +130,7 @@ static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		const struct extension_header *header;
 
-		packet->t6.protocol = next;
+		packet->tuple.t6.protocol = next;
 		packet->l4_offset = offset;
 		if (next == IPPROTO_TCP || next == IPPROTO_UDP)
 			return parse_ports(ctx, packet, FAMILY_IPV6);

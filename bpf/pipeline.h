@@ -29,9 +29,9 @@ static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum pars
 
 	if (parsed == PARSED_NO_ADDRESS)
 		return pass(ctx, REASON_NOT_OURS);
-	addr_widen(key.addr_be, tuple_dst(packet, family), family);
+	addr_widen(key.addr_be, tuple_dst(&packet->tuple, family), family);
 	if (!frontend_may_have(key.addr_be) || !frontend_is_service_address(&key)) {
-		if (in_service_cidr(tuple_dst(packet, family), family))
+		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
 		return pass(ctx, REASON_NOT_OURS);
 	}
@@ -53,7 +53,7 @@ static __always_inline int no_frontend(ctx_t *ctx, struct packet *packet,
 {
 	if (frontend_may_have(key->addr_be) && frontend_is_service_address(key))
 		return reject(ctx, packet, REASON_UNUSED_PORT, family);
-	if (in_service_cidr(tuple_dst(packet, family), family))
+	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 		return drop(ctx, REASON_UNUSED_ADDRESS);
 	return pass(ctx, REASON_NOT_OURS);
 }
@@ -68,7 +68,7 @@ static __always_inline int needs_source_translation(struct packet *packet,
 						    const struct backend *backend,
 						    enum source_class class, int family)
 {
-	if (addr_equal(tuple_src(packet, family), backend->addr_be, family))
+	if (addr_equal(tuple_src(&packet->tuple, family), backend->addr_be, family))
 		return 1;
 	if (frontend->type == FRONTEND_CLUSTER_IP)
 		return class != SOURCE_POD || config.masquerade_all;
@@ -88,29 +88,27 @@ static __always_inline int node_address(__be32 *address, int family)
 	return (address[0] | address[1] | address[2] | address[3]) != 0;
 }
 
-/* The flow of a new connection, or NULL and the program's return value in *verdict. */
-static __always_inline void *new_connection(ctx_t *ctx, struct packet *packet, int *verdict,
-					    int family)
+/* The flow of a new connection; or 0, and the program's return value in *verdict. */
+static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					  int *verdict, int family)
 {
-	struct connection connection = {};
+	struct scratch *scratch = scratch_of(CTX_HOOK);
 	struct frontend_key key = {.family = family};
+	struct connection *connection;
 	const struct frontend *frontend;
 	const struct backend *backend;
 	const struct table_ref *table;
 	enum source_class class;
 	enum reason reason;
-	void *flow;
 
-
-	addr_widen(key.addr_be, tuple_dst(packet, family), family);
-	key.port_be = *tuple_dst_port(packet, family);
-	key.protocol = *tuple_protocol(packet, family);
+	addr_widen(key.addr_be, tuple_dst(&packet->tuple, family), family);
+	key.port_be = *tuple_dst_port(&packet->tuple, family);
+	key.protocol = *tuple_protocol(&packet->tuple, family);
 	frontend = frontend_may_have(key.addr_be) ? frontend_find(&key) : NULL;
 	if (!frontend) {
 		*verdict = no_frontend(ctx, packet, &key, family);
-		return NULL;
+		return 0;
 	}
-
 	class = source_class(packet, family);
 	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
 				      &frontend->tables[SOURCE_OUTSIDE];
@@ -118,62 +116,74 @@ static __always_inline void *new_connection(ctx_t *ctx, struct packet *packet, i
 		*verdict = table->offset == EMPTY_DROP ?
 				   drop(ctx, REASON_NO_LOCAL_ENDPOINT) :
 				   reject(ctx, packet, REASON_NO_ENDPOINT, family);
-		return NULL;
+		return 0;
 	}
-	connection.hash = connection_hash(packet, family);
-	backend = select_backend(table, connection.hash, family, &connection.backend_id);
+	*verdict = CTX_DROP;
+	if (!scratch)
+		return 0;
+	connection = &scratch->connection;
+	__builtin_memset(connection, 0, sizeof(*connection));
+	connection->hash = connection_hash(&packet->tuple, family);
+	backend = select_backend(table, connection->hash, family, &connection->backend_id);
 	if (!backend) {
 		*verdict = drop(ctx, REASON_NO_BACKEND);
-		return NULL;
+		return 0;
 	}
-	connection.service_id = frontend->service_id;
-	addr_copy(connection.dst_be, backend->addr_be, family);
-	connection.dst_port_be = backend->port_be;
-	addr_copy(connection.src_be, tuple_src(packet, family), family);
+	connection->service_id = frontend->service_id;
+	addr_copy(connection->dst_be, backend->addr_be, family);
+	connection->dst_port_be = backend->port_be;
+	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
 	if (needs_source_translation(packet, frontend, backend, class, family)) {
-		connection.source_translated = 1;
-		if (!node_address(connection.src_be, family)) {
+		connection->source_translated = 1;
+		if (!node_address(connection->src_be, family)) {
 			*verdict = drop(ctx, REASON_NO_SOURCE_ADDRESS);
-			return NULL;
+			return 0;
 		}
 	}
-	reason = nat_make_flows(packet, &connection, family);
-	flow = reason == REASON_COUNT ? flow_find(packet, family) : NULL;
-	if (!flow)
-		*verdict = drop(ctx, reason == REASON_COUNT ? REASON_FLOW_TABLE_FULL : reason);
-	return flow;
+	__builtin_memset(&flow->answer, 0, sizeof(flow->answer));
+	addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
+	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
+	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
+	if (reason == REASON_COUNT)
+		reason = nat_make_flows(packet, scratch, flow, family);
+	if (reason == REASON_COUNT)
+		return 1;
+	*verdict = drop(ctx, reason);
+	return 0;
 }
 
-static __always_inline int opens_again(struct packet *packet, void *flow, int family)
+/* A closed connection's tuple may be used again at once. */
+static __always_inline int opens_again(struct packet *packet, struct flow *flow)
 {
-	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return 0;
-	return flow_closed(packet, flow, family);
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	       seen_closed(meta_seen(flow->meta));
 }
 
 static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 {
 	struct packet packet;
 	enum parsed parsed;
-	void *flow;
+	enum table_result found;
+	struct flow flow;
 
 	packet.from_pod = from_pod;
 	parsed = parse(ctx, &packet, family);
 	if (parsed != PARSED_OK)
 		return unparsed(ctx, &packet, parsed, family);
-	flow = flow_find(&packet, family);
-	if (flow && opens_again(&packet, flow, family)) {
-		flow_remove(&packet, flow, family);
-		flow = NULL;
+	found = flow_find(&packet.tuple, &flow, family);
+	if (found == TABLE_BUSY)
+		return drop(ctx, REASON_TABLE_BUSY);
+	if (found == TABLE_DONE && opens_again(&packet, &flow)) {
+		flow_remove_pair(&packet.tuple, &flow.answer, family);
+		found = TABLE_ABSENT;
 	}
-	if (!flow) {
+	if (found == TABLE_ABSENT) {
 		int verdict;
 
-		flow = new_connection(ctx, &packet, &verdict, family);
-		if (!flow)
+		if (!new_connection(ctx, &packet, &flow, &verdict, family))
 			return verdict;
 	}
-	return forward(ctx, &packet, flow, family);
+	return forward(ctx, &packet, &flow, family);
 }
 
 /* from_pod: the hook is on a pod device, so whatever comes in is a pod's. */

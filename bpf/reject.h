@@ -11,9 +11,9 @@
 #include "bpf/count.h"
 #include "bpf/packet.h"
 #include "bpf/parse.h"
+#include "bpf/scratch.h"
 
 enum {
-	QUOTE_MAX = 128,
 	QUOTE_MIN = 28, /* an IPv4 header and 64 bits: RFC 792 */
 	REPLY_TTL = 64,
 	/* type and code of port unreachable, as they stand in the header's first two bytes */
@@ -63,8 +63,8 @@ static __always_inline void unreachable_ipv4(void *at, struct packet *packet, __
 	ip->tot_len = __builtin_bswap16(sizeof(*ip) + sizeof(struct icmp_header) + quoted);
 	ip->ttl = REPLY_TTL;
 	ip->protocol = IPPROTO_ICMP;
-	ip->saddr = packet->t4.dst_be;
-	ip->daddr = packet->t4.src_be;
+	ip->saddr = packet->tuple.t4.dst_be;
+	ip->daddr = packet->tuple.t4.src_be;
 	ip->check = ~checksum_fold(sum_words((const __u32 *)ip, sizeof(*ip) / 4));
 	icmp->type_and_code = UNREACHABLE_IPV4;
 	icmp->checksum = icmp_checksum(UNREACHABLE_IPV4, quote);
@@ -82,11 +82,11 @@ static __always_inline void unreachable_ipv6(void *at, struct packet *packet, __
 	ip->payload_len = length;
 	ip->nexthdr = IPPROTO_ICMPV6;
 	ip->hop_limit = REPLY_TTL;
-	__builtin_memcpy(&ip->saddr, packet->t6.dst_be, 16);
-	__builtin_memcpy(&ip->daddr, packet->t6.src_be, 16);
+	__builtin_memcpy(&ip->saddr, packet->tuple.t6.dst_be, 16);
+	__builtin_memcpy(&ip->daddr, packet->tuple.t6.src_be, 16);
 	icmp->type_and_code = UNREACHABLE_IPV6;
 	icmp->checksum = icmp_checksum(UNREACHABLE_IPV6 +
-					       sum_words((const __u32 *)packet->t6.src_be, 8) +
+					       sum_words((const __u32 *)packet->tuple.t6.src_be, 8) +
 					       length + __builtin_bswap16(IPPROTO_ICMPV6),
 				       quote);
 }
@@ -95,10 +95,15 @@ static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason
 {
 	const __u32 header = family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	const __u32 before = L3_OFFSET + header + sizeof(struct icmp_header);
-	__u32 quote[QUOTE_MAX / 4] = {};
+	struct scratch *scratch = scratch_of(CTX_HOOK);
 	__u32 quoted = packet->ip_len;
+	__u32 *quote;
 	void *at;
 
+	if (!scratch)
+		return drop(ctx, REASON_REWRITE_FAILED);
+	quote = scratch->quote;
+	__builtin_memset(quote, 0, QUOTE_MAX);
 	if (quoted > QUOTE_MAX)
 		quoted = QUOTE_MAX;
 	if (quoted < QUOTE_MIN || ctx_load(ctx, L3_OFFSET, quote, quoted))

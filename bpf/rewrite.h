@@ -8,10 +8,11 @@
 #include "bpf/parse.h"
 
 /* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
-static __always_inline int rewrite(ctx_t *ctx, const struct packet *packet, void *flow, int family)
+static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+				   int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
-	__u8 protocol = *tuple_protocol((void *)packet, family);
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 l4 = packet->l4_offset;
 	__be16 *ports;
 

@@ -41,7 +41,7 @@ static __always_inline enum source_class source_class(struct packet *packet, int
 	if (packet->from_pod)
 		return SOURCE_POD;
 	for (int i = 0; i < MAX_POD_CIDRS; i++)
-		if (prefix_contains(&config.pod_cidrs[i], tuple_src(packet, family), family))
+		if (prefix_contains(&config.pod_cidrs[i], tuple_src(&packet->tuple, family), family))
 			return SOURCE_POD;
 	return SOURCE_OUTSIDE;
 }

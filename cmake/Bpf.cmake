@@ -2,6 +2,11 @@
 find_program(CLANG clang REQUIRED)
 find_program(BPFTOOL bpftool PATHS /usr/sbin REQUIRED)
 
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(BPF_ARCH arm64)
+else()
+  set(BPF_ARCH x86)
+endif()
 execute_process(COMMAND gcc -print-multiarch OUTPUT_VARIABLE MULTIARCH OUTPUT_STRIP_TRAILING_WHITESPACE)
 
 # maglane_bpf_object(NAME SOURCES...): compiles each source for BPF, links them into
@@ -13,7 +18,7 @@ function(maglane_bpf_object name)
     cmake_path(GET source STEM stem)
     set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.${stem}.o)
     add_custom_command(OUTPUT ${object}
-      COMMAND ${CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu17 -Wall -Wextra -Werror
+      COMMAND ${CLANG} -target bpf -mcpu=v3 -D__TARGET_ARCH_${BPF_ARCH} -O2 -g -std=gnu17 -Wall -Wextra -Werror
         -Wno-unused-function -Wno-unused-parameter -Wno-missing-field-initializers
         -I${CMAKE_SOURCE_DIR} -isystem /usr/include/${MULTIARCH}
         -MD -MT ${object} -MF ${object}.d
