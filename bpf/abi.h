@@ -91,28 +91,32 @@ MAGLANE_ASSERT_SIZE(struct table_ref, 8);
 /* Who asks selects the table: sources outside the cluster, or its pods. */
 enum source_class { SOURCE_OUTSIDE = 0, SOURCE_POD = 1, SOURCE_CLASSES = 2 };
 
+/* Map "frontend_values", memory-mapped array. */
 struct frontend {
 	__u32 service_id;
 	__u8 type; /* enum frontend_type */
 	__u8 pad[3];
 	struct table_ref tables[SOURCE_CLASSES]; /* by enum source_class */
+	__u32 pad2[2];
 };
-MAGLANE_ASSERT_SIZE(struct frontend, 24);
+MAGLANE_ASSERT_SIZE(struct frontend, 32);
 
-/* Map "frontends", memory-mapped array of buckets, written by the agent alone. */
+/* Map "frontends", memory-mapped array of buckets, written by the agent alone. To change a
+ * frontend is to store `value`: a packet sees the old one or the new one, whole. */
 struct frontend_entry {
 	struct frontend_key key;
-	__u32 meta; /* 0; with the last four bytes of the key it makes the key's last word */
-	struct frontend frontend;
-	__u32 pad[4];
+	__u32 meta;  /* 0; with the last four bytes of the key it makes the key's last word */
+	__u32 value; /* index in map "frontend_values" */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct frontend_entry, 64);
+MAGLANE_ASSERT_SIZE(struct frontend_entry, 32);
 
 struct frontend_bucket {
 	struct table_header header;
 	struct frontend_entry entries[TABLE_SLOTS];
+	__u32 pad[8];
 };
-MAGLANE_ASSERT_SIZE(struct frontend_bucket, 2048);
+MAGLANE_ASSERT_SIZE(struct frontend_bucket, 1088);
 
 /* ---- backends ------------------------------------------------------------ */
 

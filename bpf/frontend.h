@@ -55,15 +55,19 @@ __weak int frontend_search(const union frontend_words *key)
 	return table_search(&frontends, key->words, &place, frontend_shape);
 }
 
-/* The agent fills a slot before it tags it, and empties none before every program that may
- * have found it has ended: what is returned may be read without more ado. */
+/* The agent gives no slot and no value away again before every program that may have found
+ * it has ended (an RCU grace period), so what is returned may be read without more ado. */
 static __always_inline const struct frontend *frontend_find(const struct frontend_key *key)
 {
 	union frontend_words words = {.key = *key};
 	const struct frontend_entry *entry =
 		table_at(&frontends, frontend_search(&words), frontend_shape);
+	__u32 value;
 
-	return entry ? &entry->frontend : NULL;
+	if (!entry)
+		return NULL;
+	value = table_load32(&entry->value);
+	return bpf_map_lookup_elem(&frontend_values, &value);
 }
 
 /* True: a service has this address, whatever the port. Node addresses are not among them. */

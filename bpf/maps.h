@@ -31,6 +31,8 @@
 
 MAGLANE_MAP(frontends, BPF_MAP_TYPE_ARRAY, __u32, struct frontend_bucket, 2048 /* agent */,
 	    BPF_F_MMAPABLE);
+MAGLANE_MAP(frontend_values, BPF_MAP_TYPE_ARRAY, __u32, struct frontend, 65536 /* agent */,
+	    BPF_F_MMAPABLE);
 MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, 131072 /* agent */,
 	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent */,
