@@ -165,15 +165,15 @@ int native_packet_resize(native_packet* packet, __u32 len) {
   return 0;
 }
 
-void* bpf_map_lookup_elem(void* map, const void* key) { return static_cast<native_map*>(map)->find(key); }
+void* native_map_lookup_elem(void* map, const void* key) { return static_cast<native_map*>(map)->find(key); }
 
-long bpf_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
+long native_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
   return static_cast<native_map*>(map)->update(key, value, flags);
 }
 
-long bpf_map_delete_elem(void* map, const void* key) { return static_cast<native_map*>(map)->remove(key); }
+long native_map_delete_elem(void* map, const void* key) { return static_cast<native_map*>(map)->remove(key); }
 
-long bpf_for_each_map_elem(void* map, void* callback, void* context, __u64) {
+long native_for_each_map_elem(void* map, void* callback, void* context, __u64) {
   using Callback = long (*)(void*, const void*, void*, void*);
   long visited = 0;
   for (const std::string& key : static_cast<native_map*>(map)->keys()) {
@@ -185,7 +185,7 @@ long bpf_for_each_map_elem(void* map, void* callback, void* context, __u64) {
   return visited;
 }
 
-long bpf_loop(__u32 iterations, void* callback, void* context, __u64) {
+long native_loop(__u32 iterations, void* callback, void* context, __u64) {
   using Callback = long (*)(__u32, void*);
   __u32 done = 0;
   while (done < iterations)
@@ -193,17 +193,15 @@ long bpf_loop(__u32 iterations, void* callback, void* context, __u64) {
   return done;
 }
 
-__u64 bpf_jiffies64() { return native_system().jiffies; }
+__u64 native_jiffies64() { return native_system().jiffies; }
 
 // Deterministic: a failing input fails again.
-__u32 bpf_get_prandom_u32() {
+__u32 native_get_prandom_u32() {
   static uint32_t state = 1;
   return state = state * 1664525U + 1013904223U;
 }
 
-// Named by its symbol: in C++ a function of a structure's name hides it.
-long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) __asm__("bpf_fib_lookup");
-long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) {
+long native_fib_lookup(void*, bpf_fib_lookup* params, int, __u32 flags) {
   ++native_system().fib_lookups;
   if (!native_system().fib) return BPF_FIB_LKUP_RET_NOT_FWDED;
   return native_system().fib(*params, flags);
