@@ -418,6 +418,12 @@ TEST(Decode, WholeFileIsRefused) {
   expect_whole("{\"a\": \"\\ud83d\"}", "not YAML: ", "f.json");
 }
 
+TEST(Decode, TextThatBeginsNothingEnds) {
+  expect_whole(",", "f.yaml:1: not YAML: unexpected text");
+  expect_whole("a: 1\n---\n,\n", "f.yaml:3: not YAML: unexpected text");
+  EXPECT_THAT(lines_of(decode_manifest("---\n---\n...\n---\n", "f.yaml")), IsEmpty());
+}
+
 TEST(Decode, HostileDepth) {
   for (const size_t depth : {201UL, 5000UL, 1000000UL}) {
     expect_whole(std::string(depth, '['), "f.yaml:1: nested deeper than 200 levels");
