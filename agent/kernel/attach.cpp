@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <linux/if_link.h>
 #include <net/if.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -232,7 +231,6 @@ Status Attacher::create_xdp(const CreateLink& step) {
     note += fmt::format("{}{}: {}", note.empty() ? "" : "; ", to_string(mode), std::strerror(errno));
   }
   note += "; packets are handled at tc alone";
-  spdlog::warn("device {}: no XDP: {}", step.device.name, note);
   xdp_failed_[step.device.ifindex] = note;
   report(step.device, step.hook, to_string(XdpMode::none), note);
   return ok_status();
