@@ -58,13 +58,16 @@ Cluster& Cluster::frontend(const FrontendFixture& frontend) {
   return *this;
 }
 
-Cluster& Cluster::cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints) {
+Cluster& Cluster::cluster_ip(const HostPort& address, uint8_t protocol,
+                             const std::vector<HostPort>& endpoints) {
   return frontend({abi::FRONTEND_CLUSTER_IP, address, protocol, endpoints, endpoints});
 }
-Cluster& Cluster::node_port(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints) {
+Cluster& Cluster::node_port(const HostPort& address, uint8_t protocol,
+                            const std::vector<HostPort>& endpoints) {
   return frontend({abi::FRONTEND_NODE_PORT, address, protocol, endpoints, endpoints});
 }
-Cluster& Cluster::load_balancer(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints) {
+Cluster& Cluster::load_balancer(const HostPort& address, uint8_t protocol,
+                                const std::vector<HostPort>& endpoints) {
   return frontend({abi::FRONTEND_LOAD_BALANCER, address, protocol, endpoints, endpoints});
 }
 
@@ -139,7 +142,8 @@ void Cluster::program(DataPlane& plane) const {
     abi::frontend frontend{};
     frontend.service_id = ++service_id;
     frontend.type = static_cast<uint8_t>(fixture.type);
-    frontend.tables[abi::SOURCE_OUTSIDE] = write_table(plane, fixture, fixture.endpoints, fixture.when_empty, next_line);
+    frontend.tables[abi::SOURCE_OUTSIDE] =
+        write_table(plane, fixture, fixture.endpoints, fixture.when_empty, next_line);
     frontend.tables[abi::SOURCE_POD] =
         write_table(plane, fixture, fixture.pod_endpoints, fixture.when_empty_for_pods, next_line);
     const auto key = frontend_key(fixture.address, fixture.protocol);

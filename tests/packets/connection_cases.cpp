@@ -126,7 +126,8 @@ void second_run_of_ports_is_used(Scenario& s) {
   for (const uint16_t client_port : {uint16_t{40000}, uint16_t{40001}})
     ports.insert(s.uplink(s.first(s.client(client_port), s.node()))
                      .sent_from_new_port(s.first(s.node(0), s.remote()).hop()));
-  EXPECT_EQ(ports, (std::set<uint16_t>{s.cluster.config.snat_port_min[0], s.cluster.config.snat_port_min[1]}));
+  EXPECT_EQ(ports,
+            (std::set<uint16_t>{s.cluster.config.snat_port_min[0], s.cluster.config.snat_port_min[1]}));
 }
 
 void same_port_towards_different_endpoints(Scenario& s) {
@@ -152,7 +153,8 @@ void lose_forward_flow(Scenario& s) {
 
 void lost_flow_finds_its_port_again(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
-  const uint16_t port = s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
   s.uplink(s.answer(s.remote(), s.node(port))).sent(s.answer(s.node(), s.client()).hop());
   lose_forward_flow(s);
   EXPECT_EQ(s.flow_count(), 1U);

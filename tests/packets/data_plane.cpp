@@ -5,20 +5,28 @@ namespace maglane::test {
 
 const char* to_string(Program program) {
   switch (program) {
-    case Program::xdp_uplink: return "xdp_uplink";
-    case Program::tc_uplink: return "tc_uplink";
-    case Program::tc_pod: return "tc_pod";
+    case Program::xdp_uplink:
+      return "xdp_uplink";
+    case Program::tc_uplink:
+      return "tc_uplink";
+    case Program::tc_pod:
+      return "tc_pod";
   }
   return "?";
 }
 
 const char* to_string(Verdict verdict) {
   switch (verdict) {
-    case Verdict::pass: return "pass";
-    case Verdict::drop: return "drop";
-    case Verdict::transmit: return "transmit";
-    case Verdict::redirect: return "redirect";
-    case Verdict::aborted: return "aborted";
+    case Verdict::pass:
+      return "pass";
+    case Verdict::drop:
+      return "drop";
+    case Verdict::transmit:
+      return "transmit";
+    case Verdict::redirect:
+      return "redirect";
+    case Verdict::aborted:
+      return "aborted";
   }
   return "?";
 }
@@ -31,15 +39,20 @@ Verdict verdict_of(Program program, int result) {
     return result >= 0 && result < 5 ? kActions[result] : Verdict::aborted;
   }
   switch (result) {  // linux/pkt_cls.h
-    case -1: return Verdict::pass;      // TC_ACT_UNSPEC
-    case 2: return Verdict::drop;       // TC_ACT_SHOT
-    case 7: return Verdict::redirect;   // TC_ACT_REDIRECT
-    default: return Verdict::aborted;
+    case -1:
+      return Verdict::pass;  // TC_ACT_UNSPEC
+    case 2:
+      return Verdict::drop;  // TC_ACT_SHOT
+    case 7:
+      return Verdict::redirect;  // TC_ACT_REDIRECT
+    default:
+      return Verdict::aborted;
   }
 }
 
 std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
-                                          const std::vector<abi::counter>& after, Program program, size_t bytes) {
+                                          const std::vector<abi::counter>& after, Program program,
+                                          size_t bytes) {
   const size_t first = program == Program::xdp_uplink ? 0 : size_t{abi::REASON_COUNT};
   std::optional<abi::reason> found;
   for (size_t i = 0; i < before.size(); ++i) {

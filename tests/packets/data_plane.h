@@ -29,7 +29,8 @@ Verdict verdict_of(Program program, int result);
 // The reason whose counter went up by one packet of so many bytes, and no other did.
 // Counters: by reason + hook * REASON_COUNT.
 std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
-                                          const std::vector<abi::counter>& after, Program program, size_t bytes);
+                                          const std::vector<abi::counter>& after, Program program,
+                                          size_t bytes);
 
 struct RunResult {
   Verdict verdict = Verdict::aborted;
@@ -45,8 +46,8 @@ struct Arrival {
   Bytes frame;
   uint32_t device = kUp0;
   uint16_t gso_segments = 0;
-  uint32_t linear = 0;     // natively at tc: bytes in the first part of the buffer, 0: all
-  bool vlan = false;       // natively: a tag that the device has taken out
+  uint32_t linear = 0;  // natively at tc: bytes in the first part of the buffer, 0: all
+  bool vlan = false;    // natively: a tag that the device has taken out
 };
 
 class DataPlane {
@@ -61,6 +62,9 @@ class DataPlane {
   virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;
   virtual std::vector<Bytes> keys(const std::string& map) = 0;
 
+  // False where this plane has no means to run such a frame: the kernel refuses test frames
+  // at tc that are shorter than their IP header.
+  virtual bool can_run(Program program, const Arrival& arrival) const = 0;
   virtual RunResult run(Program program, const Arrival& arrival) = 0;
   // Runs expiry once.
   virtual abi::expiry_result expire() = 0;
@@ -73,7 +77,9 @@ class DataPlane {
   virtual bool native() const = 0;
 
   template <typename Key, typename Value>
-  void put_value(const std::string& map, const Key& key, const Value& value) { put(map, &key, &value); }
+  void put_value(const std::string& map, const Key& key, const Value& value) {
+    put(map, &key, &value);
+  }
 
   template <typename Value, typename Key>
   std::optional<Value> get_value(const std::string& map, const Key& key) {

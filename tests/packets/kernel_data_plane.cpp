@@ -52,7 +52,8 @@ void attach_pass(uint32_t device) {
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
   const int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", code, 2, nullptr);
   if (fd < 0) give_up("loading an XDP program (needs root)");
-  if (bpf_xdp_attach(static_cast<int>(device), fd, XDP_FLAGS_DRV_MODE, nullptr)) give_up("attaching an XDP program");
+  if (bpf_xdp_attach(static_cast<int>(device), fd, XDP_FLAGS_DRV_MODE, nullptr))
+    give_up("attaching an XDP program");
   close(fd);
 }
 
@@ -151,6 +152,14 @@ class KernelDataPlane final : public DataPlane {
     return result;
   }
 
+  bool can_run(Program program, const Arrival& arrival) const override {
+    const Bytes& frame = arrival.frame;
+    if (arrival.vlan || arrival.linear || frame.size() < 15) return false;
+    if (program == Program::xdp_uplink) return true;
+    const int type = frame[12] << 8 | frame[13];
+    return frame.size() >= 14U + (type == 0x0800 ? 20 : type == 0x86dd ? 40 : 1);
+  }
+
   RunResult run(Program program, const Arrival& arrival) override {
     const auto before = counters();
     Bytes out(arrival.frame.size() + 1024);
@@ -170,6 +179,7 @@ class KernelDataPlane final : public DataPlane {
       skb.ifindex = arrival.device;
       skb.ingress_ifindex = arrival.device;
       skb.gso_segs = arrival.gso_segments;
+      if (arrival.gso_segments) skb.gso_size = 1400;
       options.ctx_in = &skb;
       options.ctx_size_in = sizeof skb;
     }
@@ -267,6 +277,8 @@ class KernelDataPlane final : public DataPlane {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_kernel_data_plane() { return std::make_unique<KernelDataPlane>(); }
+std::unique_ptr<DataPlane> make_kernel_data_plane() {
+  return std::make_unique<KernelDataPlane>();
+}
 
 }  // namespace maglane::test

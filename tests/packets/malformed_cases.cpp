@@ -15,7 +15,8 @@ using namespace abi;
 constexpr size_t kShortest = 15;
 
 void serve(Scenario& s) {
-  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()}).node_port(s.node(), s.variant.protocol, {s.local()});
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()})
+      .node_port(s.node(), s.variant.protocol, {s.local()});
 }
 
 void cut_short_at_every_length(Scenario& s) {
@@ -24,8 +25,10 @@ void cut_short_at_every_length(Scenario& s) {
   const Packet service = s.first(s.client(), s.vip()), node = s.first(s.client(), s.node());
   for (size_t size = kShortest; size < service.bytes().size(); ++size) {
     SCOPED_TRACE(size);
-    if (size < with_addresses) s.uplink(service.truncated(size)).passed(REASON_NOT_OURS);
-    else s.uplink(service.truncated(size)).dropped(REASON_MALFORMED);
+    if (size < with_addresses)
+      s.uplink(service.truncated(size)).passed(REASON_NOT_OURS);
+    else
+      s.uplink(service.truncated(size)).dropped(REASON_MALFORMED);
     s.uplink(node.truncated(size)).passed(REASON_NOT_OURS);
   }
   EXPECT_EQ(s.flow_count(), 0U);
@@ -107,13 +110,18 @@ void extension_headers_without_end(Scenario& s) {
 
 void long_extension_header(Scenario& s) {
   serve(s);
-  s.uplink(s.first(s.client(), s.vip()).extension(kExtDestination, Bytes(8 * 100 - 2, 0))).dropped(REASON_EXTENSION_HEADERS);
+  s.uplink(s.first(s.client(), s.vip()).extension(kExtDestination, Bytes(8 * 100 - 2, 0)))
+      .dropped(REASON_EXTENSION_HEADERS);
 }
 
 void extension_headers_cut_short(Scenario& s) {
   serve(s);
-  const Packet packet = s.first(s.client(), s.vip()).tcp_options({}).payload("")
-                            .extension(kExtHopByHop).extension(kExtDestination, Bytes(30, 0)).extension(kExtRouting);
+  const Packet packet = s.first(s.client(), s.vip())
+                            .tcp_options({})
+                            .payload("")
+                            .extension(kExtHopByHop)
+                            .extension(kExtDestination, Bytes(30, 0))
+                            .extension(kExtRouting);
   for (size_t size = 14 + 40; size < packet.bytes().size(); ++size) {
     SCOPED_TRACE(size);
     s.uplink(packet.truncated(size)).dropped(REASON_MALFORMED);
@@ -135,6 +143,7 @@ void addresses_of_the_wrong_family(Scenario& s) {
   Bytes frame = s.first(s.client(), s.vip()).bytes();
   frame[12] = s.v4() ? 0x86 : 0x08;
   frame[13] = s.v4() ? 0xdd : 0x00;
+  frame.resize(frame.size() + 40);  // long enough for either header
   const RunResult result = s.uplink(frame).last();
   EXPECT_NE(result.verdict, Verdict::aborted);
   EXPECT_TRUE(result.reason);

@@ -41,13 +41,16 @@ class NativeDataPlane final : public DataPlane {
     return result;
   }
 
+  bool can_run(Program, const Arrival&) const override { return true; }
+
   RunResult run(Program program, const Arrival& arrival) override {
     static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod};
     at_tc_ = program != Program::xdp_uplink;
     arrival_ = &arrival;
     const auto before = counters();
-    const NativeResult native = native_run(kPrograms[static_cast<int>(program)], arrival.frame, arrival.device,
-                                           at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan);
+    const NativeResult native =
+        native_run(kPrograms[static_cast<int>(program)], arrival.frame, arrival.device,
+                   at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan);
     RunResult result{verdict_of(program, native.verdict), native.frame,
                      counted_reason(before, counters(), program, arrival.frame.size()), std::nullopt};
     if (native.sent_to) result.sent_to = native.sent_to;
@@ -60,7 +63,9 @@ class NativeDataPlane final : public DataPlane {
   }
 
   const Network& network() const override { return network_; }
-  void move_neighbour(const IpAddress& address, const Mac& to) override { network_.move_neighbour(address, to); }
+  void move_neighbour(const IpAddress& address, const Mac& to) override {
+    network_.move_neighbour(address, to);
+  }
   uint32_t slot() override {
     return static_cast<uint32_t>(native_system().jiffies >> native_system().config.slot_shift) &
            abi::STAMP_SLOT_MASK;
@@ -81,6 +86,8 @@ class NativeDataPlane final : public DataPlane {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_native_data_plane() { return std::make_unique<NativeDataPlane>(); }
+std::unique_ptr<DataPlane> make_native_data_plane() {
+  return std::make_unique<NativeDataPlane>();
+}
 
 }  // namespace maglane::test

@@ -18,11 +18,13 @@ Cidr cidr(const char* text) {
   return *parsed;
 }
 
-std::string mac_text(const Mac& mac) { return fmt::format("{:02x}", fmt::join(mac, ":")); }
+std::string mac_text(const Mac& mac) {
+  return fmt::format("{:02x}", fmt::join(mac, ":"));
+}
 
 constexpr const char* kKindNames[] = {"unicast", "blackhole", "unreachable", "prohibit"};
-constexpr int kKindResults[] = {BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_UNREACHABLE,
-                                BPF_FIB_LKUP_RET_PROHIBIT};
+constexpr int kKindResults[] = {BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_BLACKHOLE,
+                                BPF_FIB_LKUP_RET_UNREACHABLE, BPF_FIB_LKUP_RET_PROHIBIT};
 
 }  // namespace
 
@@ -59,9 +61,11 @@ Network::Network() {
   add_special("fd09:0:0:1::/64", NetworkRoute::Kind::blackhole);
   add_special("fd09:0:0:2::/64", NetworkRoute::Kind::unreachable);
   add_special("fd09:0:0:3::/64", NetworkRoute::Kind::prohibit);
-  for (const char* address : {"192.168.50.2", "192.168.50.254", "192.168.50.7", "fd50::2", "fd50::254", "fd50::7"})
+  for (const char* address :
+       {"192.168.50.2", "192.168.50.254", "192.168.50.7", "fd50::2", "fd50::254", "fd50::7"})
     add_neighbour(kUp0, address);
-  for (const char* address : {"192.168.51.3", "192.168.51.7", "fd51::3", "fd51::7"}) add_neighbour(kUp1, address);
+  for (const char* address : {"192.168.51.3", "192.168.51.7", "fd51::3", "fd51::7"})
+    add_neighbour(kUp1, address);
   for (const char* address : {"10.1.0.10", "10.1.0.11", "10.1.0.12", "fd01::10", "fd01::11", "fd01::12"})
     add_neighbour(kPod0, address);
   for (const char* address : {"10.1.1.10", "10.1.1.11", "fd01:0:0:1::10", "fd01:0:0:1::11"})
@@ -84,8 +88,12 @@ void Network::add_neighbour(uint32_t device, const char* address) {
   const auto& bytes = neighbour.bytes();
   const size_t last = neighbour.family() == Family::ipv4 ? 3 : 15;
   // Different for each neighbour, and told apart in a dump.
-  neighbours_[{device, neighbour}] = {0x02, static_cast<uint8_t>(neighbour.family()), static_cast<uint8_t>(device),
-                                      bytes[0], bytes[last - 1], bytes[last]};
+  neighbours_[{device, neighbour}] = {0x02,
+                                      static_cast<uint8_t>(neighbour.family()),
+                                      static_cast<uint8_t>(device),
+                                      bytes[0],
+                                      bytes[last - 1],
+                                      bytes[last]};
 }
 
 const NetworkDevice& Network::device(uint32_t index) const {
@@ -109,7 +117,8 @@ bool Network::is_local_pod(const IpAddress& address) {
 const NetworkRoute* Network::route_to(const IpAddress& destination) const {
   const NetworkRoute* best = nullptr;
   for (const auto& route : routes_)
-    if (route.destination.contains(destination) && (!best || route.destination.length() > best->destination.length()))
+    if (route.destination.contains(destination) &&
+        (!best || route.destination.length() > best->destination.length()))
       best = &route;
   return best;
 }
@@ -118,7 +127,8 @@ std::optional<NextHop> Network::next_hop(const IpAddress& destination) const {
   const NetworkRoute* route = route_to(destination);
   if (!route || route->kind != NetworkRoute::Kind::unicast || is_own(destination)) return std::nullopt;
   const NetworkDevice& out = device(route->device);
-  NextHop hop{out.index, out.mac, std::nullopt, route->gateway.value_or(destination), route->mtu ? route->mtu : out.mtu};
+  NextHop hop{out.index, out.mac, std::nullopt, route->gateway.value_or(destination),
+              route->mtu ? route->mtu : out.mtu};
   const auto neighbour = neighbours_.find({out.index, hop.neighbour});
   if (neighbour != neighbours_.end()) hop.destination = neighbour->second;
   return hop;
@@ -151,8 +161,8 @@ long Network::fib_lookup(bpf_fib_lookup& params, bool at_tc, uint32_t frame_size
 std::string Network::build_commands() const {
   std::string commands = "link set lo up\n";
   for (const auto& d : devices_) {
-    commands += fmt::format("link add name {} index {} address {} mtu {} type veth peer name {}p\n", d.name, d.index,
-                            mac_text(d.mac), d.mtu, d.name);
+    commands += fmt::format("link add name {} index {} address {} mtu {} type veth peer name {}p\n", d.name,
+                            d.index, mac_text(d.mac), d.mtu, d.name);
     commands += fmt::format("link set {} up\nlink set {}p up\n", d.name, d.name);
     for (const auto& address : d.addresses)
       commands += fmt::format("addr add {} dev {}{}\n", address, d.name,
@@ -164,8 +174,8 @@ std::string Network::build_commands() const {
       commands += fmt::format("route add {} {}\n", kKindNames[static_cast<int>(route.kind)], target);
     else
       commands += fmt::format("route replace {}{} dev {}{}\n", target,
-                              route.gateway ? " via " + route.gateway->to_string() : "", device(route.device).name,
-                              route.mtu ? fmt::format(" mtu {}", route.mtu) : "");
+                              route.gateway ? " via " + route.gateway->to_string() : "",
+                              device(route.device).name, route.mtu ? fmt::format(" mtu {}", route.mtu) : "");
   }
   for (const auto& [where, to] : neighbours_)
     commands += fmt::format("neigh replace {} lladdr {} nud permanent dev {}\n", where.second.to_string(),
@@ -176,8 +186,8 @@ std::string Network::build_commands() const {
 std::string Network::move_neighbour(const IpAddress& address, const Mac& to) {
   const NextHop hop = *next_hop(address);
   neighbours_[{hop.device, hop.neighbour}] = to;
-  return fmt::format("neigh replace {} lladdr {} nud permanent dev {}\n", hop.neighbour.to_string(), mac_text(to),
-                     device(hop.device).name);
+  return fmt::format("neigh replace {} lladdr {} nud permanent dev {}\n", hop.neighbour.to_string(),
+                     mac_text(to), device(hop.device).name);
 }
 
 }  // namespace maglane::test

@@ -33,7 +33,8 @@ void no_way_to_the_endpoint(Scenario& s) {
       s.node(8080),                                     // the node itself
   };
   uint16_t port = 30000;
-  for (const HostPort& endpoint : endpoints) s.cluster.node_port(s.node(port++), s.variant.protocol, {endpoint});
+  for (const HostPort& endpoint : endpoints)
+    s.cluster.node_port(s.node(port++), s.variant.protocol, {endpoint});
   for (const auto& frontend : s.cluster.frontends())
     s.uplink(s.first(s.client(), frontend.address)).dropped(REASON_NO_ROUTE);
 }
@@ -47,12 +48,15 @@ void too_long_for_the_next_hop(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.low_mtu_pod()});
   const size_t most = 1300 - (s.v4() ? 20 : 40) - (s.tcp() ? 20 : 8);
   s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.low_mtu_pod()).hop());
-  const auto data = [&](const HostPort& from, const HostPort& to, size_t size) { return s.later(from, to).payload_size(size); };
+  const auto data = [&](const HostPort& from, const HostPort& to, size_t size) {
+    return s.later(from, to).payload_size(size);
+  };
   s.uplink(data(s.client(), s.node(), most)).sent(data(s.client(), s.low_mtu_pod(), most).hop());
   s.uplink(data(s.client(), s.node(), most + 1)).dropped(REASON_TOO_BIG);
   // Also where the next hop is not cached yet, with or without room for a VLAN tag.
   for (const uint16_t port : {uint16_t{1}, uint16_t{10}, uint16_t{500}})
-    s.uplink(s.first(s.client(port), s.node()).tcp_options({}).payload_size(most + port)).dropped(REASON_TOO_BIG);
+    s.uplink(s.first(s.client(port), s.node()).tcp_options({}).payload_size(most + port))
+        .dropped(REASON_TOO_BIG);
 }
 
 void too_long_for_an_uplink(Scenario& s) {
@@ -67,7 +71,9 @@ void establish(Scenario& s) {
   s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.local()).hop());
 }
 
-Mac elsewhere() { return mac("02:66:66:66:66:66"); }
+Mac elsewhere() {
+  return mac("02:66:66:66:66:66");
+}
 
 // The destination MAC of what the client's next packet becomes.
 Mac next_destination(Scenario& s) {
@@ -109,7 +115,8 @@ void last_epoch_is_an_epoch(Scenario& s) {
 // XDP off while a flow lives, or the other way round: the flow's entry serves both hooks.
 void hooks_share_flows(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
-  const uint16_t port = s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
   const Arrival arrival{s.later(s.client(), s.node()).bytes(), kUp0};
   const Bytes expected = s.uplink(s.later(s.client(), s.node())).last().frame;
   EXPECT_EQ(parse(expected).source_port, port);

@@ -69,7 +69,8 @@ void policy_local_without_endpoint_is_silent(Scenario& s) {
 }
 
 void other_traffic_is_left_alone(Scenario& s) {
-  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()}).node_port(s.node(), s.variant.protocol, {s.local()});
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()})
+      .node_port(s.node(), s.variant.protocol, {s.local()});
   s.pod(s.first(s.local(0, 40000), s.other_pod())).passed(REASON_NOT_OURS);
   s.pod(s.first(s.local(0, 40000), s.client(443))).passed(REASON_NOT_OURS);
   s.uplink(s.first(s.client(), s.node(22))).passed(REASON_NOT_OURS);
@@ -93,12 +94,15 @@ void icmp_and_multicast_pass(Scenario& s) {
   if (s.v4()) return;
   // Neighbour solicitation and advertisement, router advertisement (RFC 4861).
   for (const uint8_t type : {135, 136, 134})
-    s.uplink(Packet::icmp(ip("fe80::1"), ip("ff02::1:ff00:1"), type, 0).ttl(255).payload_size(20)).passed(REASON_NOT_OURS);
-  s.uplink(Packet::icmp(s.client().address, s.node().address, 135, 0).ttl(255).payload_size(20)).passed(REASON_NOT_OURS);
+    s.uplink(Packet::icmp(ip("fe80::1"), ip("ff02::1:ff00:1"), type, 0).ttl(255).payload_size(20))
+        .passed(REASON_NOT_OURS);
+  s.uplink(Packet::icmp(s.client().address, s.node().address, 135, 0).ttl(255).payload_size(20))
+      .passed(REASON_NOT_OURS);
 }
 
 void fragments(Scenario& s) {
-  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()}).node_port(s.node(), s.variant.protocol, {s.local()});
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()})
+      .node_port(s.node(), s.variant.protocol, {s.local()});
   const Packet packet = s.first(s.local(0, 40000), s.vip()).payload_size(64);
   s.pod(packet.fragment(0, true)).dropped(REASON_FRAGMENT);
   s.pod(packet.fragment(1480, true)).dropped(REASON_FRAGMENT);
@@ -119,14 +123,16 @@ void other_protocols(Scenario& s) {
   for (const int protocol : {int{kProtoSctp}, 47, 50, 4, 41, 255})
     s.pod(Packet::other(s.local().address, s.vip().address, static_cast<uint8_t>(protocol)))
         .dropped(REASON_UNSUPPORTED_PROTOCOL);
-  s.pod(Packet::icmp(s.local().address, s.vip().address, s.v4() ? 8 : 128, 0)).dropped(REASON_UNSUPPORTED_PROTOCOL);
+  s.pod(Packet::icmp(s.local().address, s.vip().address, s.v4() ? 8 : 128, 0))
+      .dropped(REASON_UNSUPPORTED_PROTOCOL);
   s.pod(Packet::other(s.local().address, s.other_pod().address, kProtoSctp)).passed(REASON_NOT_OURS);
 }
 
 void hop_limit(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), s.node()).ttl(2)).sent(s.first(s.client(), s.local()).ttl(1));
-  for (const uint8_t ttl : {0, 1}) s.uplink(s.first(s.client(), s.node()).ttl(ttl)).dropped(REASON_TTL_EXCEEDED);
+  for (const uint8_t ttl : {0, 1})
+    s.uplink(s.first(s.client(), s.node()).ttl(ttl)).dropped(REASON_TTL_EXCEEDED);
   s.uplink(s.first(s.client(), s.node()).ttl(255)).sent(s.first(s.client(), s.local()).ttl(254));
 }
 
@@ -160,7 +166,8 @@ void node_without_address(Scenario& s) {
 }
 
 void missing_backend(Scenario& s) {
-  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()}).forget_backend(s.local(), s.variant.protocol);
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()})
+      .forget_backend(s.local(), s.variant.protocol);
   s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_BACKEND);
   EXPECT_EQ(s.flow_count(), 0U);
 }

@@ -45,10 +45,14 @@ class Outcome {
   // Answered out of the device it came from, with exactly this frame.
   void rejected(abi::reason reason, const Bytes& expected, int line = __builtin_LINE()) const;
 
+  // REQUIRES: some program could run it (DataPlane::can_run)
   const RunResult& last() const { return runs_.back().result; }
 
  private:
-  struct Run { Program program; RunResult result; };
+  struct Run {
+    Program program;
+    RunResult result;
+  };
 
   bool expect_run(const Run& run, Verdict verdict, abi::reason reason, int line) const;
   void expect_frame(const Bytes& expected, int line) const;
@@ -71,19 +75,21 @@ class Scenario {
   // Packets come in. Programs the cluster first, if that was not done yet.
   Outcome uplink(const Packet& packet, uint32_t device = kUp0) { return uplink(packet.bytes(), device); }
   Outcome uplink(const Bytes& frame, uint32_t device = kUp0) { return arrive({frame, device}, false); }
-  Outcome pod(const Packet& packet, uint32_t device = kPod0) { return arrive({packet.bytes(), device}, true); }
+  Outcome pod(const Packet& packet, uint32_t device = kPod0) {
+    return arrive({packet.bytes(), device}, true);
+  }
   Outcome arrive(const Arrival& arrival, bool from_pod);
   // Programs the cluster again over living flows.
   void program() { cluster.program(plane); }
 
   // Addresses of the variant's family.
-  HostPort client(uint16_t port = 40000) const;        // outside the cluster
-  HostPort vip(uint16_t port = 80) const;              // a cluster IP
-  HostPort node(uint16_t port = 30080) const;          // the node itself
+  HostPort client(uint16_t port = 40000) const;           // outside the cluster
+  HostPort vip(uint16_t port = 80) const;                 // a cluster IP
+  HostPort node(uint16_t port = 30080) const;             // the node itself
   HostPort local(int n = 0, uint16_t port = 8080) const;  // pods: 0..2 behind pod0
-  HostPort other_pod(uint16_t port = 8080) const;      // behind pod1
-  HostPort remote(uint16_t port = 8080) const;         // on node B, through up0
-  HostPort remote_c(uint16_t port = 8080) const;       // on node C, through up1
+  HostPort other_pod(uint16_t port = 8080) const;         // behind pod1
+  HostPort remote(uint16_t port = 8080) const;            // on node B, through up0
+  HostPort remote_c(uint16_t port = 8080) const;          // on node C, through up1
   HostPort low_mtu_pod(uint16_t port = 8080) const;
   HostPort pick(const char* ipv4, const char* ipv6) const { return v4() ? HostPort(ipv4) : HostPort(ipv6); }
   bool v4() const { return variant.family == Family::ipv4; }
@@ -112,7 +118,7 @@ struct Case {
   const char* name;
   std::function<void(Scenario&)> play;
   // Which variants make sense.
-  enum Which { all, tcp_only, udp_only, udp_v4, ipv4_only, ipv6_only, once } which = all;
+  enum Which { all, tcp_only, udp_only, ipv4_only, ipv6_only, once } which = all;
 
   std::vector<Variant> variants() const;
 };

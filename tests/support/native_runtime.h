@@ -36,7 +36,9 @@ struct native_map {
   void limit(uint32_t max_entries) { max_entries_ = max_entries; }
 
   template <typename Key, typename Value>
-  void put(const Key& key, const Value& value) { update(&key, &value, BPF_ANY); }
+  void put(const Key& key, const Value& value) {
+    update(&key, &value, BPF_ANY);
+  }
 
  private:
   using Value = std::unique_ptr<uint8_t[]>;
