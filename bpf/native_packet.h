@@ -34,6 +34,7 @@ int native_packet_resize(struct native_packet *packet, __u32 len);
 int native_xdp_uplink(struct native_packet *packet);
 int native_tc_uplink(struct native_packet *packet);
 int native_tc_pod(struct native_packet *packet);
+void native_expire(void);
 
 #ifdef __cplusplus
 }

@@ -36,7 +36,8 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
     address.family_ = Family::ipv6;
     if (inet_pton(AF_INET6, copy.c_str(), address.bytes_.data()) == 1) return address;
   }
-  return Error{fmt::format("{} is not an IP address (expected such as 10.0.0.1 or fd00::1)", quoted(text))};
+  return Error{
+      fmt::format("{} is not an IP address (expected such as 10.0.0.1 or fd00::1)", in_quotes(text))};
 }
 
 IpAddress IpAddress::from_be(Family family, const uint32_t be[4]) {
@@ -98,14 +99,14 @@ Result<Cidr> Cidr::parse(std::string_view text, bool allow_host_bits) {
   const size_t slash = text.find('/');
   auto address = IpAddress::parse(text.substr(0, slash));
   if (!address)
-    return Error{fmt::format("{} is not a CIDR (expected such as 10.0.0.0/8 or fd00::/48)", quoted(text))};
+    return Error{fmt::format("{} is not a CIDR (expected such as 10.0.0.0/8 or fd00::/48)", in_quotes(text))};
   const unsigned width = address->family() == Family::ipv4 ? 32 : 128;
   unsigned length = width;
   if (slash != std::string_view::npos) {
     const std::string_view digits = text.substr(slash + 1);
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
     if (failure != std::errc() || end != digits.data() + digits.size() || length > width)
-      return Error{fmt::format("{}: the prefix length must be 0 to {}", quoted(text), width)};
+      return Error{fmt::format("{}: the prefix length must be 0 to {}", in_quotes(text), width)};
   }
   uint32_t be[4];
   address->to_be(be);
@@ -115,7 +116,7 @@ Result<Cidr> Cidr::parse(std::string_view text, bool allow_host_bits) {
   cidr.address_ = IpAddress::from_be(address->family(), be);
   cidr.length_ = static_cast<uint8_t>(length);
   if (!allow_host_bits && cidr.address_ != *address)
-    return Error{fmt::format("{} has host bits set; did you mean {}?", quoted(text), cidr.to_string())};
+    return Error{fmt::format("{} has host bits set; did you mean {}?", in_quotes(text), cidr.to_string())};
   return cidr;
 }
 

@@ -5,7 +5,7 @@
 
 namespace maglane {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kLongest = 80;
   const bool cut = text.size() > kLongest;
   if (cut) {

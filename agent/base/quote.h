@@ -8,6 +8,6 @@ namespace maglane {
 
 // Text from outside, fit for one line of a log or a terminal: in double quotes, control
 // characters and quotes escaped, cut after 80 bytes (at a UTF-8 boundary) with "...".
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace maglane

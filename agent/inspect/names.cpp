@@ -55,7 +55,7 @@ uint16_t host_port(__be16 port_be) {
 }
 
 std::string service_name(const abi::service_info& info) {
-  const std::string_view port_name = text_of(info.port_name);
+  const std::string port_name = text_of(info.port_name);
   return fmt::format("{}/{}{}{}", text_of(info.namespace_name), text_of(info.name),
                      port_name.empty() ? "" : ":", port_name);
 }

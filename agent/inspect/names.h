@@ -4,10 +4,10 @@
 // version wrote it, or it is garbage) is shown as the number.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "agent/base/ip.h"
 #include "bpf/abi.h"
@@ -21,11 +21,14 @@ Family family_of(uint8_t family);               // what is not FAMILY_IPV6 is ta
 std::string address_name(uint8_t family, const __be32 (&addr_be)[4]);
 uint16_t host_port(__be16 port_be);
 
-// A string of the ABI; ends with the array where the closing zero is missing.
+// A string of the ABI; ends with the array where the closing zero is missing. What is not
+// printable ASCII, which no name in a cluster holds, becomes '?'.
 template <size_t N>
-std::string_view text_of(const char (&text)[N]) {
-  const std::string_view whole(text, N);
-  return whole.substr(0, whole.find('\0'));
+std::string text_of(const char (&text)[N]) {
+  std::string result(text, std::find(text, text + N, '\0'));
+  for (char& c : result)
+    if (c < ' ' || c > '~') c = '?';
+  return result;
 }
 
 // "default/web", "default/web:http" where the port has a name.

@@ -96,9 +96,9 @@ void fill_frontend(const Frontend& source, EndpointCounter& counter, v1::Fronten
 
 void fill_service(uint32_t id, const abi::service_info& info, v1::ServiceInfo& service) {
   service.set_id(id);
-  service.set_namespace_(std::string(text_of(info.namespace_name)));
-  service.set_name(std::string(text_of(info.name)));
-  service.set_port_name(std::string(text_of(info.port_name)));
+  service.set_namespace_(text_of(info.namespace_name));
+  service.set_name(text_of(info.name));
+  service.set_port_name(text_of(info.port_name));
   service.set_port(info.port);
   service.set_protocol(protocol_name(info.protocol));
   service.set_family(std::string(to_string(family_of(info.family))));

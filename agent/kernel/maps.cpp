@@ -51,6 +51,10 @@ void end_strings(abi::service_info& info) {
   info.port_name[sizeof info.port_name - 1] = '\0';
 }
 
+bool is_mapped(size_t map) {
+  return map == kBackends || map == kMaglev || map == kVipBits || map == kNodeState;
+}
+
 Error no_data_plane(const std::string& bpffs) {
   return Error{fmt::format(
       "no maglane data plane at {}: is the agent running there, or did you mean --bpffs?", bpffs)};
@@ -70,7 +74,8 @@ Status PinnedMaps::Impl::open_maps() {
     return Error{fmt::format("cannot look into {}: {} (run as root)", directory, std::strerror(errno))};
   }
   for (size_t i = 0; i < kMapCount; ++i) {
-    auto map = BpfMap::open(directory + "/" + kShapes[i].name, kShapes[i], read_only);
+    // A map that was opened for reading only cannot be mapped into memory, not even for reading.
+    auto map = BpfMap::open(directory + "/" + kShapes[i].name, kShapes[i], read_only && !is_mapped(i));
     if (!map)
       return Error{fmt::format("{}; restart the agent, which makes what is missing or outdated anew",
                                map.error().message)};

@@ -31,13 +31,15 @@ struct MapInfo {
 
 class PinnedMaps {
  public:
-  // Fails with a clear line if `bpffs` holds no maglane maps, or maps of another ABI.
+  // Fails with a clear line if `bpffs` holds no maglane maps, or maps of another ABI. Maps
+  // that are just made carry no ABI version yet and are accepted; write_node_state sets it.
   static Result<PinnedMaps> open(const std::string& bpffs, bool read_only = false);
   PinnedMaps(PinnedMaps&&) noexcept;
   PinnedMaps& operator=(PinnedMaps&&) noexcept;
   ~PinnedMaps();
 
-  // What the agent owns, read back whole (batched where the kernel can).
+  // What the agent owns, read back whole (batched where the kernel can). Strings of services
+  // end, and tables lie within the map, whatever the maps hold; all else is as it is there.
   Result<MapContents> read_contents() const;
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
@@ -56,7 +58,7 @@ class PinnedMaps {
   Status write_node_state(const abi::node_state& state);
 
   // The flow clock: the present slot, and how long a slot lasts. From the pinned program
-  // maglane_clock and its constants, so it works with the agent dead.
+  // "clock" and its constants, so it works with the agent dead.
   struct Clock { uint32_t slot; double slot_seconds; };
   Result<Clock> read_clock() const;
 

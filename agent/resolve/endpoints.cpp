@@ -140,7 +140,7 @@ void complain_of_weights(Slices slices, std::vector<Complaint>* complaints) {
     complaints->push_back(
         {fmt::format("EndpointSlice {}/{}", slice->metadata().namespace_(), slice->metadata().name()),
          fmt::format("metadata.annotations.{}: {} is not a weight (expected 1 to {}); it counts as 1",
-                     kWeightAnnotation, quoted(annotation->second), kMaxWeight)});
+                     kWeightAnnotation, in_quotes(annotation->second), kMaxWeight)});
   }
 }
 

@@ -84,7 +84,7 @@ class FileDecoder {
       if (group_of(api_version) != group_of(known.api_version)) return;
       if (api_version != known.api_version)
         return complain(node.line, fmt::format("apiVersion: {} is not read (expected {})",
-                                               quoted(api_version), known.api_version));
+                                               in_quotes(api_version), known.api_version));
       return kind == known.list ? items(node, &known, nesting) : decode(node, known);
     }
   }
@@ -140,7 +140,7 @@ class FileDecoder {
     const auto [earlier, added] = result_.objects.try_emplace(id, DecodedObject{std::move(message), line});
     if (!added)
       complain(line, fmt::format("{} stands on line {} already, which is the one in force",
-                                 quoted(id.to_string()), earlier->second.line));
+                                 in_quotes(id.to_string()), earlier->second.line));
   }
 
   const std::string& file_name_;

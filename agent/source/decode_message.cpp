@@ -66,13 +66,13 @@ std::string what_it_is(const YamlNode& node) {
     case YamlNode::Type::mapping:
       return "an object";
     case YamlNode::Type::quoted:
-      return quoted(node.text) + " is a string";
+      return in_quotes(node.text) + " is a string";
     case YamlNode::Type::plain:
       break;
   }
   if (plain_bool(node.text)) return node.text + " is a truth value";
-  if (looks_like_number(node.text)) return quoted(node.text) + " is a number";
-  return quoted(node.text) + " is a string";
+  if (looks_like_number(node.text)) return in_quotes(node.text) + " is a number";
+  return in_quotes(node.text) + " is a string";
 }
 
 class Decoder {
@@ -110,7 +110,7 @@ class Decoder {
       const auto [earlier, added] = lines.emplace(key.text, key.line);
       if (added) continue;
       const std::string name = path.empty() ? key.text : path + "." + key.text;
-      problems_.push_back({quoted(name).substr(1, quoted(name).size() - 2),
+      problems_.push_back({in_quotes(name).substr(1, in_quotes(name).size() - 2),
                            fmt::format("the key stands on line {} already", earlier->second), key.line});
     }
   }
@@ -131,7 +131,7 @@ class Decoder {
       return std::nullopt;
     }
     if (*value < INT32_MIN || *value > INT32_MAX) {
-      problems_.push_back({path, quoted(node.text) + " is too far from 0 for a 32-bit number", node.line});
+      problems_.push_back({path, in_quotes(node.text) + " is too far from 0 for a 32-bit number", node.line});
       return std::nullopt;
     }
     return static_cast<int32_t>(*value);

@@ -46,6 +46,8 @@ class ManifestDir {
   bool on_readable();
   // How long until read() is due; 0: now; nothing: not before fd() is readable.
   std::optional<std::chrono::milliseconds> deadline() const;
+  // Has the next read() look at every file, as where a change may have gone unseen.
+  void look_again() { rescan_ = true; }
   // Reads what changed. The model lives until the next read().
   const ClusterModel& read();
 

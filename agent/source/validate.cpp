@@ -59,14 +59,14 @@ class Checker {
     if (value.empty())
       fail(path, "missing (expected a name)");
     else if (!is_dns_label(value))
-      fail(path, quoted(value) + " is not a name (expected a-z, 0-9 and \"-\", at most 63 characters)");
+      fail(path, in_quotes(value) + " is not a name (expected a-z, 0-9 and \"-\", at most 63 characters)");
   }
   void subdomain(const std::string& path, const std::string& value) {
     if (value.empty())
       fail(path, "missing (expected a name)");
     else if (!is_dns_subdomain(value))
       fail(path,
-           quoted(value) + " is not a name (expected a-z, 0-9, \"-\" and \".\", at most 253 characters)");
+           in_quotes(value) + " is not a name (expected a-z, 0-9, \"-\" and \".\", at most 253 characters)");
   }
   void optional_label(const std::string& path, const std::string& value) {
     if (!value.empty()) label(path, value);
@@ -75,7 +75,7 @@ class Checker {
   void word(const std::string& path, const std::string& value,
             std::initializer_list<std::string_view> words) {
     if (value.empty() || std::find(words.begin(), words.end(), value) != words.end()) return;
-    fail(path, fmt::format("{} is unknown (expected {})", quoted(value), fmt::join(words, ", ")));
+    fail(path, fmt::format("{} is unknown (expected {})", in_quotes(value), fmt::join(words, ", ")));
   }
   void protocol(const std::string& path, const std::string& value) {
     word(path, value, {"TCP", "UDP", "SCTP"});
@@ -104,7 +104,7 @@ class Checker {
                        : parsed->is_link_local() && link_local == LinkLocal::refused ? "a link-local address"
                                                                                      : nullptr;
     if (kind != nullptr) {
-      fail(path, fmt::format("{} is {} (expected a host's own address)", quoted(value), kind));
+      fail(path, fmt::format("{} is {} (expected a host's own address)", in_quotes(value), kind));
       return std::nullopt;
     }
     return *parsed;
@@ -131,7 +131,7 @@ void check_ports(const v1::ServiceSpec& spec, Checker& check) {
     check.optional_port(path + ".nodePort", port.node_port());
     if (!names.insert(port.name()).second)
       check.fail(path + ".name",
-                 quoted(port.name()) + " is another port's name (expected a name for each port)");
+                 in_quotes(port.name()) + " is another port's name (expected a name for each port)");
     if (!ports.emplace(protocol, port.port()).second)
       check.fail(path + ".port", fmt::format("{}/{} is another port's number too", port.port(), protocol));
     if (port.node_port() != 0 && !node_ports.emplace(protocol, port.node_port()).second)
@@ -154,7 +154,7 @@ void check_cluster_ips(const v1::ServiceSpec& spec, Checker& check) {
   }
   if (spec.cluster_ips_size() > 0 && !spec.cluster_ip().empty() && spec.cluster_ip() != spec.cluster_ips(0))
     check.fail("spec.clusterIP", fmt::format("{} is not the first of clusterIPs (expected {})",
-                                             quoted(spec.cluster_ip()), quoted(spec.cluster_ips(0))));
+                                             in_quotes(spec.cluster_ip()), in_quotes(spec.cluster_ips(0))));
 }
 
 }  // namespace
@@ -215,8 +215,8 @@ void validate(const v1::EndpointSlice& slice, FieldProblems& problems) {
     check.protocol(path + ".protocol", slice.ports(i).protocol());
     check.optional_port(path + ".port", slice.ports(i).port());
     if (!names.insert(slice.ports(i).name()).second)
-      check.fail(path + ".name",
-                 quoted(slice.ports(i).name()) + " is another port's name (expected a name for each port)");
+      check.fail(path + ".name", in_quotes(slice.ports(i).name()) +
+                                     " is another port's name (expected a name for each port)");
   }
 }
 

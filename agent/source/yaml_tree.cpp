@@ -24,8 +24,9 @@ class TreeBuilder : public YAML::EventHandler {
   explicit TreeBuilder(const YamlLimits& limits) : limits_(limits) {}
 
   const YamlNode* root() const { return root_; }
+  const YAML::Mark& start() const { return start_; }
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -150,6 +151,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   const YamlLimits& limits_;
+  YAML::Mark start_;
   std::deque<YamlNode> nodes_;
   std::vector<Open> open_;
   std::unordered_map<YAML::anchor_t, const YamlNode*> anchors_;
@@ -173,9 +175,14 @@ std::optional<YamlFailure> parse_yaml(std::string_view text,
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
-    for (;;) {
+    for (int last_start = -1;;) {
       TreeBuilder builder(limits);
       if (!parser.HandleNextDocument(builder)) return std::nullopt;
+      // At a token that cannot begin anything, such as a lone ",", yaml-cpp reports empty
+      // documents for ever (github.com/jbeder/yaml-cpp/issues/1040).
+      if (builder.start().pos == last_start)
+        return YamlFailure{builder.start().line + 1, "not YAML: unexpected text"};
+      last_start = builder.start().pos;
       const YamlNode* root = builder.root();
       if (root != nullptr && root->type != YamlNode::Type::null) visit(*root);
     }

@@ -7,7 +7,9 @@
 namespace {
 
 // Key bytes compare as the kernel's hash does: all of them, padding included.
-std::string key_text(const void* key, uint32_t size) { return std::string(static_cast<const char*>(key), size); }
+std::string key_text(const void* key, uint32_t size) {
+  return std::string(static_cast<const char*>(key), size);
+}
 
 }  // namespace
 
@@ -43,8 +45,10 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
   if (present && flags == BPF_NOEXIST) return -EEXIST;
   if (!present && flags == BPF_EXIST) return -ENOENT;
   if (!present && entries_.size() >= max_entries_) return -E2BIG;
-  if (present) std::memcpy(present, value, value_size_);
-  else value_at(key_text(key, key_size_), value);
+  if (present)
+    std::memcpy(present, value, value_size_);
+  else
+    value_at(key_text(key, key_size_), value);
   return 0;
 }
 
@@ -53,7 +57,9 @@ long native_map::remove(const void* key) {
   return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
 }
 
-void native_map::clear() { entries_.clear(); }
+void native_map::clear() {
+  entries_.clear();
+}
 
 std::vector<std::string> native_map::keys() const {
   std::vector<std::string> result;
@@ -76,7 +82,8 @@ native_map flows4(Kind::hash, sizeof(abi::tuple4), sizeof(abi::flow4), 524288);
 native_map flows6(Kind::hash, sizeof(abi::tuple6), sizeof(abi::flow6), 524288);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
-native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS);
+native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
+                    uint32_t{abi::REASON_COUNT} * abi::HOOKS);
 native_map expiry_result(Kind::array, sizeof(uint32_t), sizeof(abi::expiry_result), 1);
 
 // To the packet path this is `const volatile struct node_config config`; native_run sets it.
@@ -87,9 +94,9 @@ namespace {
 
 const std::map<std::string, native_map*>& all_maps() {
   static const std::map<std::string, native_map*> maps = {
-      {"frontends", &frontends}, {"services", &services}, {"backends", &backends},
-      {"maglev", &maglev},       {"vip_bits", &vip_bits}, {"flows4", &flows4},
-      {"flows6", &flows6},       {"node_state", &node_state}, {"devices", &devices},
+      {"frontends", &frontends}, {"services", &services},          {"backends", &backends},
+      {"maglev", &maglev},       {"vip_bits", &vip_bits},          {"flows4", &flows4},
+      {"flows6", &flows6},       {"node_state", &node_state},      {"devices", &devices},
       {"counters", &counters},   {"expiry_result", &expiry_result}};
   return maps;
 }
@@ -103,7 +110,9 @@ uint8_t* new_frame(const uint8_t* bytes, size_t size, size_t kept) {
   return block + kAlign;
 }
 
-void free_frame(uint8_t* frame) { delete[] (frame - kAlign); }
+void free_frame(uint8_t* frame) {
+  delete[](frame - kAlign);
+}
 
 }  // namespace
 
@@ -122,8 +131,8 @@ void native_reset() {
   native_system() = NativeSystem{};
 }
 
-NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex, uint32_t linear,
-                        uint16_t gso_segments, bool vlan) {
+NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex,
+                        uint32_t linear, uint16_t gso_segments, bool vlan) {
   config = native_system().config;
   native_packet packet{};
   packet.data = new_frame(frame.data(), frame.size(), frame.size());
@@ -165,15 +174,19 @@ int native_packet_resize(native_packet* packet, __u32 len) {
   return 0;
 }
 
-void* bpf_map_lookup_elem(void* map, const void* key) { return static_cast<native_map*>(map)->find(key); }
+void* native_map_lookup_elem(void* map, const void* key) {
+  return static_cast<native_map*>(map)->find(key);
+}
 
-long bpf_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
+long native_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
   return static_cast<native_map*>(map)->update(key, value, flags);
 }
 
-long bpf_map_delete_elem(void* map, const void* key) { return static_cast<native_map*>(map)->remove(key); }
+long native_map_delete_elem(void* map, const void* key) {
+  return static_cast<native_map*>(map)->remove(key);
+}
 
-long bpf_for_each_map_elem(void* map, void* callback, void* context, __u64) {
+long native_for_each_map_elem(void* map, void* callback, void* context, __u64) {
   using Callback = long (*)(void*, const void*, void*, void*);
   long visited = 0;
   for (const std::string& key : static_cast<native_map*>(map)->keys()) {
@@ -185,7 +198,7 @@ long bpf_for_each_map_elem(void* map, void* callback, void* context, __u64) {
   return visited;
 }
 
-long bpf_loop(__u32 iterations, void* callback, void* context, __u64) {
+long native_loop(__u32 iterations, void* callback, void* context, __u64) {
   using Callback = long (*)(__u32, void*);
   __u32 done = 0;
   while (done < iterations)
@@ -193,20 +206,19 @@ long bpf_loop(__u32 iterations, void* callback, void* context, __u64) {
   return done;
 }
 
-__u64 bpf_jiffies64() { return native_system().jiffies; }
+__u64 native_jiffies64() {
+  return native_system().jiffies;
+}
 
 // Deterministic: a failing input fails again.
-__u32 bpf_get_prandom_u32() {
+__u32 native_get_prandom_u32() {
   static uint32_t state = 1;
   return state = state * 1664525U + 1013904223U;
 }
 
-// Named by its symbol: in C++ a function of a structure's name hides it.
-long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) __asm__("bpf_fib_lookup");
-long fib_lookup_helper(void*, struct bpf_fib_lookup* params, int, __u32 flags) {
+long native_fib_lookup(void*, bpf_fib_lookup* params, int, __u32 flags) {
   ++native_system().fib_lookups;
   if (!native_system().fib) return BPF_FIB_LKUP_RET_NOT_FWDED;
   return native_system().fib(*params, flags);
 }
-
 }

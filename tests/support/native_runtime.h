@@ -32,10 +32,13 @@ struct native_map {
   void clear();
   std::vector<std::string> keys() const;
   size_t size() const { return entries_.size(); }
+  uint32_t value_size() const { return value_size_; }
   void limit(uint32_t max_entries) { max_entries_ = max_entries; }
 
   template <typename Key, typename Value>
-  void put(const Key& key, const Value& value) { update(&key, &value, BPF_ANY); }
+  void put(const Key& key, const Value& value) {
+    update(&key, &value, BPF_ANY);
+  }
 
  private:
   using Value = std::unique_ptr<uint8_t[]>;

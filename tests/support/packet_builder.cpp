@@ -30,7 +30,9 @@ void append32(Bytes& bytes, uint32_t value) {
   append16(bytes, static_cast<uint16_t>(value));
 }
 
-void append(Bytes& bytes, std::span<const uint8_t> more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
+void append(Bytes& bytes, std::span<const uint8_t> more) {
+  bytes.insert(bytes.end(), more.begin(), more.end());
+}
 
 std::span<const uint8_t> raw(const IpAddress& address) {
   return {address.bytes().data(), address.family() == Family::ipv4 ? 4U : 16U};
@@ -118,17 +120,18 @@ Packet Packet::ethernet(uint16_t ether_type) {
 }
 
 // The setters: copy, change, return.
-#define SETTER(signature, change)    \
-  Packet Packet::signature const {   \
-    Packet p = *this;                \
-    change;                          \
-    return p;                        \
+#define SETTER(signature, change)  \
+  Packet Packet::signature const { \
+    Packet p = *this;              \
+    change;                        \
+    return p;                      \
   }
 SETTER(from(const HostPort& source), p.source_ = source)
 SETTER(to(const HostPort& destination), p.destination_ = destination)
 SETTER(from_address(const IpAddress& source), p.source_.address = source)
 SETTER(to_address(const IpAddress& destination), p.destination_.address = destination)
-SETTER(macs(const Mac& source, const Mac& destination), (p.source_mac_ = source, p.destination_mac_ = destination))
+SETTER(macs(const Mac& source, const Mac& destination),
+       (p.source_mac_ = source, p.destination_mac_ = destination))
 SETTER(vlan(uint16_t id), p.vlans_.push_back(id))
 SETTER(ttl(uint8_t value), p.ttl_ = value)
 SETTER(hop(), --p.ttl_)
@@ -206,7 +209,8 @@ Bytes Packet::l4_bytes() const {
 Bytes Packet::ipv4_header(size_t l4_size) const {
   const size_t size = 20 + options_.size();
   Bytes header;
-  header.push_back(static_cast<uint8_t>(version_.value_or(4) << 4 | ihl_.value_or(static_cast<uint8_t>(size / 4))));
+  header.push_back(
+      static_cast<uint8_t>(version_.value_or(4) << 4 | ihl_.value_or(static_cast<uint8_t>(size / 4))));
   header.push_back(tos_);
   append16(header, total_length_.value_or(static_cast<uint16_t>(size + l4_size)));
   append16(header, id_);
@@ -227,8 +231,9 @@ Bytes Packet::ipv6_header(size_t l4_size) const {
   if (is_fragment_) {
     // RFC 8200 section 4.5: offset in units of 8 bytes above three low bits, the lowest is "more".
     const auto field = static_cast<uint16_t>((fragment_ & 0x1fff) << 3 | (fragment_ & 0x2000 ? 1 : 0));
-    extensions.push_back({kExtFragment, {static_cast<uint8_t>(field >> 8), static_cast<uint8_t>(field), 0, 0,
-                                         static_cast<uint8_t>(id_ >> 8), static_cast<uint8_t>(id_)}});
+    extensions.push_back({kExtFragment,
+                          {static_cast<uint8_t>(field >> 8), static_cast<uint8_t>(field), 0, 0,
+                           static_cast<uint8_t>(id_ >> 8), static_cast<uint8_t>(id_)}});
   }
   size_t extension_size = 0;
   for (const auto& extension : extensions) extension_size += extension.body.size() + 2;

@@ -69,10 +69,10 @@ class Packet {
   Packet ttl(uint8_t value) const;
   Packet hop() const;  // as a router sends it on: TTL or hop limit less one
   Packet tos(uint8_t value) const;
-  Packet id(uint16_t value) const;           // IPv4 identification
-  Packet dont_fragment(bool value) const;    // IPv4; set unless this says otherwise
+  Packet id(uint16_t value) const;                    // IPv4 identification
+  Packet dont_fragment(bool value) const;             // IPv4; set unless this says otherwise
   Packet fragment(uint16_t offset, bool more) const;  // offset in bytes, a multiple of 8
-  Packet options(const Bytes& bytes) const;  // IPv4; a multiple of 4
+  Packet options(const Bytes& bytes) const;           // IPv4; a multiple of 4
   Packet extension(uint8_t type, const Bytes& after_length = Bytes(6, 0)) const;  // IPv6; 8n-2 bytes
   Packet flags(uint8_t tcp_flags) const;
   Packet sequence(uint32_t sequence_number, uint32_t acknowledgement) const;
@@ -112,7 +112,10 @@ class Packet {
   void put_l4_checksum(Bytes& l4, size_t field) const;
 
   enum class Kind { tcp, udp, icmp, other, ethernet };
-  struct Extension { uint8_t type; Bytes body; };
+  struct Extension {
+    uint8_t type;
+    Bytes body;
+  };
 
   Kind kind_ = Kind::ethernet;
   uint16_t ether_type_ = 0;
@@ -153,19 +156,19 @@ class Packet {
 struct Parsed {
   uint16_t ether_type = 0;  // innermost
   bool tagged = false;
-  bool ip = false;          // a whole, consistent IP header was read
+  bool ip = false;  // a whole, consistent IP header was read
   Family family = Family::ipv4;
   size_t ip_offset = 0;
-  size_t ip_size = 0;       // header, payload and extensions: total length
+  size_t ip_size = 0;  // header, payload and extensions: total length
   IpAddress source;
   IpAddress destination;
   uint8_t ttl = 0;
-  bool fragment = false;       // any fragment, also the first
-  uint8_t protocol = 0;        // after the extension headers
-  unsigned extensions = 0;     // how many IPv6 extension headers
+  bool fragment = false;    // any fragment, also the first
+  uint8_t protocol = 0;     // after the extension headers
+  unsigned extensions = 0;  // how many IPv6 extension headers
   size_t l4_offset = 0;
   size_t l4_size = 0;
-  bool ports = false;          // TCP or UDP, not a later fragment, header whole
+  bool ports = false;  // TCP or UDP, not a later fragment, header whole
   uint16_t source_port = 0;
   uint16_t destination_port = 0;
   uint8_t tcp_flags = 0;

@@ -46,7 +46,8 @@ void parse_l4(std::span<const uint8_t> frame, Parsed& p) {
     p.source_port = get16(l4, 0);
     p.destination_port = get16(l4, 2);
     if (tcp) p.tcp_flags = l4[13];
-    if (udp && get16(l4, 4) != l4.size()) p.fault = fmt::format("UDP length {} of {}", get16(l4, 4), l4.size());
+    if (udp && get16(l4, 4) != l4.size())
+      p.fault = fmt::format("UDP length {} of {}", get16(l4, 4), l4.size());
     const bool none = udp && p.family == Family::ipv4 && get16(l4, 6) == 0;
     p.l4_checksum_right = none || l4_sum_is_zero(frame, p, true);
     if (udp && !none && get16(l4, 6) == 0) p.l4_checksum_right = false;
@@ -57,11 +58,20 @@ void parse_l4(std::span<const uint8_t> frame, Parsed& p) {
 
 void parse_ipv4(std::span<const uint8_t> frame, Parsed& p) {
   const auto rest = frame.subspan(p.ip_offset);
-  if (rest.size() < 20) { p.fault = "IPv4 header cut short"; return; }
+  if (rest.size() < 20) {
+    p.fault = "IPv4 header cut short";
+    return;
+  }
   const size_t header = static_cast<size_t>(rest[0] & 15) * 4;
   p.ip_size = get16(rest, 2);
-  if (rest[0] >> 4 != 4) { p.fault = fmt::format("IP version {}", rest[0] >> 4); return; }
-  if (header < 20 || header > p.ip_size) { p.fault = fmt::format("IPv4 header length {}", header); return; }
+  if (rest[0] >> 4 != 4) {
+    p.fault = fmt::format("IP version {}", rest[0] >> 4);
+    return;
+  }
+  if (header < 20 || header > p.ip_size) {
+    p.fault = fmt::format("IPv4 header length {}", header);
+    return;
+  }
   if (p.ip_size > rest.size()) {
     p.fault = fmt::format("IPv4 total length {} of {}", p.ip_size, rest.size());
     return;
@@ -81,9 +91,15 @@ void parse_ipv4(std::span<const uint8_t> frame, Parsed& p) {
 
 void parse_ipv6(std::span<const uint8_t> frame, Parsed& p) {
   const auto rest = frame.subspan(p.ip_offset);
-  if (rest.size() < 40) { p.fault = "IPv6 header cut short"; return; }
+  if (rest.size() < 40) {
+    p.fault = "IPv6 header cut short";
+    return;
+  }
   p.ip_size = 40U + get16(rest, 4);
-  if (rest[0] >> 4 != 6) { p.fault = fmt::format("IP version {}", rest[0] >> 4); return; }
+  if (rest[0] >> 4 != 6) {
+    p.fault = fmt::format("IP version {}", rest[0] >> 4);
+    return;
+  }
   if (p.ip_size > rest.size()) {
     p.fault = fmt::format("IPv6 length {} of {}", p.ip_size, rest.size());
     return;
@@ -96,14 +112,20 @@ void parse_ipv6(std::span<const uint8_t> frame, Parsed& p) {
   uint8_t next = rest[6];
   size_t at = 40;
   while (is_extension(next)) {
-    if (at + 8 > p.ip_size) { p.fault = "IPv6 extension header cut short"; return; }
+    if (at + 8 > p.ip_size) {
+      p.fault = "IPv6 extension header cut short";
+      return;
+    }
     if (next == kExtFragment) p.fragment = true;
     const size_t size = next == kExtFragment ? 8 : (static_cast<size_t>(rest[at + 1]) + 1) * 8;
     next = rest[at];
     at += size;
     ++p.extensions;
   }
-  if (at > p.ip_size) { p.fault = "IPv6 extension header cut short"; return; }
+  if (at > p.ip_size) {
+    p.fault = "IPv6 extension header cut short";
+    return;
+  }
   p.protocol = next;
   p.l4_offset = p.ip_offset + at;
   p.l4_size = p.ip_size - at;
@@ -118,14 +140,17 @@ std::string tcp_flag_names(uint8_t flags) {
   return names.empty() ? "no flags" : names;
 }
 
-std::string mac_text(std::span<const uint8_t> bytes) { return fmt::format("{:02x}", fmt::join(bytes.first(6), ":")); }
+std::string mac_text(std::span<const uint8_t> bytes) {
+  return fmt::format("{:02x}", fmt::join(bytes.first(6), ":"));
+}
 
 std::string describe_l4(std::span<const uint8_t> frame, const Parsed& p) {
   if (p.ports && p.protocol == kProtoTcp) return "TCP " + tcp_flag_names(p.tcp_flags);
   if (p.ports) return "UDP";
   const bool icmp = p.protocol == kProtoIcmp4 || p.protocol == kProtoIcmp6;
   if (icmp && !p.fragment && p.l4_size >= 2)
-    return fmt::format("ICMP{} {}/{}", p.protocol == kProtoIcmp6 ? "v6" : "", frame[p.l4_offset], frame[p.l4_offset + 1]);
+    return fmt::format("ICMP{} {}/{}", p.protocol == kProtoIcmp6 ? "v6" : "", frame[p.l4_offset],
+                       frame[p.l4_offset + 1]);
   return fmt::format("protocol {}", p.protocol);
 }
 
@@ -134,15 +159,20 @@ std::string describe_l4(std::span<const uint8_t> frame, const Parsed& p) {
 Parsed parse(std::span<const uint8_t> frame) {
   Parsed p;
   size_t at = 12;
-  if (frame.size() < 14) { p.fault = "Ethernet header cut short"; return p; }
+  if (frame.size() < 14) {
+    p.fault = "Ethernet header cut short";
+    return p;
+  }
   while (at + 6 <= frame.size() && (get16(frame, at) == 0x8100 || get16(frame, at) == 0x88a8)) {
     p.tagged = true;
     at += 4;
   }
   p.ether_type = get16(frame, at);
   p.ip_offset = at + 2;
-  if (p.ether_type == 0x0800) parse_ipv4(frame, p);
-  else if (p.ether_type == 0x86dd) parse_ipv6(frame, p);
+  if (p.ether_type == 0x0800)
+    parse_ipv4(frame, p);
+  else if (p.ether_type == 0x86dd)
+    parse_ipv6(frame, p);
   return p;
 }
 
@@ -162,7 +192,8 @@ std::string describe(std::span<const uint8_t> frame) {
   if (!p.ip) {
     text += fmt::format("type {:04x}", p.ether_type);
   } else {
-    text += p.ports ? fmt::format("{} > {} ", p.source.with_port(p.source_port), p.destination.with_port(p.destination_port))
+    text += p.ports ? fmt::format("{} > {} ", p.source.with_port(p.source_port),
+                                  p.destination.with_port(p.destination_port))
                     : fmt::format("{} > {} ", p.source.to_string(), p.destination.to_string());
     text += describe_l4(frame, p) + (p.fragment ? " fragment" : "");
     text += fmt::format(" ttl {} size {}", p.ttl, p.ip_size);
@@ -173,6 +204,8 @@ std::string describe(std::span<const uint8_t> frame) {
   return fault.empty() ? text : text + " [" + fault + "]";
 }
 
-std::string hex(std::span<const uint8_t> frame) { return fmt::format("{:02x}", fmt::join(frame, "")); }
+std::string hex(std::span<const uint8_t> frame) {
+  return fmt::format("{:02x}", fmt::join(frame, ""));
+}
 
 }  // namespace maglane::test

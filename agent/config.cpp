@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <functional>
+#include <map>
+
+#include "agent/base/quote.h"
+
+namespace maglane {
+namespace {
+
+using Values = std::vector<std::string>;
+
+enum class Kind { flag, one, many };
+
+// One option: how it looks, and how its values become part of a Config.
+struct Option {
+  const char* name;
+  Kind kind;
+  const char* placeholder;
+  const char* help;
+  std::function<Status(const Values&, Config&)> take;
+};
+
+// ---- values ------------------------------------------------------------------
+
+Status take_text(const Values& values, std::string& out) {
+  if (values[0].empty()) return Error{"is empty"};
+  out = values[0];
+  return ok_status();
+}
+
+Status take_path(const Values& values, std::string& out) {
+  if (!values[0].starts_with('/')) return Error{fmt::format("{} is no absolute path", in_quotes(values[0]))};
+  return take_text(values, out);
+}
+
+Status take_bool(const Values& values, bool& out) {
+  if (values[0] != "true" && values[0] != "false") {
+    return Error{fmt::format("{} is neither true nor false", in_quotes(values[0]))};
+  }
+  out = values[0] == "true";
+  return ok_status();
+}
+
+Status take_cidrs(const Values& values, std::vector<Cidr>& out) {
+  out.clear();
+  for (const std::string& value : values) {
+    auto cidr = Cidr::parse(value);
+    if (!cidr) return cidr.error();
+    out.push_back(*cidr);
+  }
+  return ok_status();
+}
+
+Status take_number(const Values& values, uint32_t low, uint32_t high, uint32_t multiple_of, uint32_t& out) {
+  const std::string& text = values[0];
+  uint64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  bool whole = error == std::errc() && end == text.data() + text.size();
+  if (!whole || number < low || number > high || number % multiple_of != 0) {
+    std::string multiple = multiple_of > 1 ? fmt::format(", a multiple of {}", multiple_of) : "";
+    return Error{fmt::format("{} is no number from {} to {}{}", in_quotes(text), low, high, multiple)};
+  }
+  out = static_cast<uint32_t>(number);
+  return ok_status();
+}
+
+template <typename T, size_t N>
+Status take_choice(const Values& values, const std::array<std::pair<const char*, T>, N>& choices, T& out) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : choices) {
+    if (values[0] == name) {
+      out = value;
+      return ok_status();
+    }
+    names.push_back(name);
+  }
+  return Error{fmt::format("{} is none of {}", in_quotes(values[0]), fmt::join(names, ", "))};
+}
+
+Status take_devices(const Values& values, std::vector<std::string>& out) {
+  for (const std::string& value : values) {
+    if (value.empty() || value.find('/') != std::string::npos) {
+      return Error{fmt::format("{} is no device's name", in_quotes(value))};
+    }
+  }
+  out = values;
+  return ok_status();
+}
+
+Status take_one_of_each_family(const Values& values, std::vector<Cidr>& out) {
+  if (auto s = take_cidrs(values, out); !s) return s;
+  for (Family family : {Family::ipv4, Family::ipv6}) {
+    if (std::count_if(out.begin(), out.end(), [&](const Cidr& c) { return c.family() == family; }) > 1) {
+      return Error{fmt::format("given twice for {}; there is one for each family", to_string(family))};
+    }
+  }
+  return ok_status();
+}
+
+Status not_supported(const char* instead) { return Error{fmt::format("is not supported by this version; {}", instead)}; }
+
+constexpr std::array<std::pair<const char*, XdpPolicy>, 4> kXdp = {{{"auto", XdpPolicy::automatic},
+                                                                   {"native", XdpPolicy::native},
+                                                                   {"generic", XdpPolicy::generic},
+                                                                   {"off", XdpPolicy::off}}};
+constexpr std::array<std::pair<const char*, const char*>, 5> kLevels = {
+    {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warn", "warn"}, {"error", "error"}}};
+
+Status take_level(const Values& values, std::string& out) {
+  const char* level = nullptr;
+  if (auto s = take_choice(values, kLevels, level); !s) return s;
+  out = level;
+  return ok_status();
+}
+
+Status take_network_model(const Values& values) {
+  if (values[0] == "none") return ok_status();
+  constexpr std::array<const char*, 3> later = {"kubenet", "azure-cni", "custom"};
+  if (std::find(later.begin(), later.end(), values[0]) != later.end()) {
+    return Error{fmt::format("{} is not supported by this version; say none", values[0])};
+  }
+  return Error{fmt::format("{} is no network model; say none", in_quotes(values[0]))};
+}
+
+// ---- the table ---------------------------------------------------------------
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> table = {
+      {"node-name", Kind::one, "NAME", "This node's name in Kubernetes (default: the host name)",
+       [](const Values& v, Config& c) { return take_text(v, c.node_name); }},
+      {"manifests", Kind::one, "DIR", "Serve the Services, EndpointSlices and Nodes in this directory's manifests",
+       [](const Values& v, Config& c) { return take_text(v, c.manifests); }},
+      {"uplink", Kind::many, "DEV", "A device to other hosts; repeatable (default: those of the default routes)",
+       [](const Values& v, Config& c) { return take_devices(v, c.uplinks); }},
+      {"pod-device", Kind::many, "PATTERN", "Devices that lead to pods, as in 'veth*'; repeatable",
+       [](const Values& v, Config& c) { return take_devices(v, c.pod_devices); }},
+      {"pod-cidr", Kind::many, "CIDR", "Addresses of the cluster's pods; repeatable",
+       [](const Values& v, Config& c) { return take_cidrs(v, c.pod_cidrs); }},
+      {"service-cidr", Kind::many, "CIDR",
+       "Addresses of services, one CIDR a family; a family without one is not served, unless none is given",
+       [](const Values& v, Config& c) { return take_one_of_each_family(v, c.service_cidrs); }},
+      {"node-port-addresses", Kind::many, "CIDR",
+       "Serve node ports on the local addresses inside; repeatable (default: the node's primary addresses)",
+       [](const Values& v, Config& c) { return take_cidrs(v, c.node_port_addresses); }},
+      {"masquerade-all", Kind::flag, "", "Translate the source of all connections to cluster addresses",
+       [](const Values& v, Config& c) { return take_bool(v, c.masquerade_all); }},
+      {"network-model", Kind::one, "MODEL", "How traffic of pods leaves the cluster; this version knows none",
+       [](const Values& v, Config&) { return take_network_model(v); }},
+      {"xdp", Kind::one, "MODE", "XDP on the uplinks: auto, native, generic or off (default: auto)",
+       [](const Values& v, Config& c) { return take_choice(v, kXdp, c.xdp); }},
+      {"flow-table-size", Kind::one, "N", "Flow entries of each family, two a connection (default: 524288)",
+       [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 26, 1, c.flow_table_size); }},
+      {"maglev-entries", Kind::one, "N", "Room for Maglev tables, four bytes an entry (default: 16777216)",
+       [](const Values& v, Config& c) { return take_number(v, 65536, 1U << 28, 16, c.maglev_entries); }},
+      {"snat-ports", Kind::one, "RANGES", "Ports for source translation (default: 1024-29999,61000-65535)",
+       [](const Values& v, Config& c) -> Status {
+         auto ranges = parse_port_ranges(v[0]);
+         if (!ranges) return ranges.error();
+         c.snat_ports = *ranges;
+         return ok_status();
+       }},
+      {"bpffs", Kind::one, "DIR", "Where to pin maps, programs and links (default: $MAGLANE_BPFFS, /sys/fs/bpf/maglane)",
+       [](const Values& v, Config& c) { return take_path(v, c.bpffs); }},
+      {"socket", Kind::one, "PATH", "The control socket (default: $MAGLANE_SOCKET, /run/maglane/agent.sock)",
+       [](const Values& v, Config& c) { return take_path(v, c.socket); }},
+      {"log-level", Kind::one, "LEVEL", "trace, debug, info, warn or error (default: info)",
+       [](const Values& v, Config& c) { return take_level(v, c.log_level); }},
+      {"cleanup", Kind::flag, "", "Remove all that the agent ever attached or pinned, and end",
+       [](const Values& v, Config& c) { return take_bool(v, c.cleanup); }},
+      // Known by name, so that whoever has them in a file learns more than "unknown".
+      {"kubeconfig", Kind::one, nullptr, "",
+       [](const Values&, Config&) { return not_supported("use --manifests DIR"); }},
+      {"vnet-cidr", Kind::many, nullptr, "",
+       [](const Values&, Config&) { return not_supported("leave it out"); }},
+      {"masq-config", Kind::one, nullptr, "",
+       [](const Values&, Config&) { return not_supported("leave it out"); }},
+      {"metrics-address", Kind::one, nullptr, "",
+       [](const Values&, Config&) { return not_supported("leave it out and use `maglane stats`"); }},
+      {"healthz-address", Kind::one, nullptr, "",
+       [](const Values&, Config&) { return not_supported("leave it out and use `maglane status`"); }},
+  };
+  return table;
+}
+
+const Option* find_option(std::string_view name) {
+  for (const Option& option : options()) {
+    if (name == option.name) return &option;
+  }
+  return nullptr;
+}
+
+using RawValues = std::map<std::string, Values>;  // by option name
+
+Status take(const Option& option, const Values& values, const std::string& where, Config& config) {
+  if (values.empty()) return ok_status();
+  if (option.kind != Kind::many && values.size() > 1) return Error{where + ": given more than once"};
+  auto taken = option.take(values, config);
+  return taken ? ok_status() : Status(taken.error().in(where));
+}
+
+// ---- the file ------------------------------------------------------------------
+
+Result<RawValues> read_file(const std::string& path) {
+  RawValues raw;
+  try {
+    YAML::Node root = YAML::LoadFile(path);
+    if (root.IsNull()) return raw;
+    if (!root.IsMap()) return Error{fmt::format("--config {}: is not a list of KEY: VALUE", path)};
+    for (const auto& entry : root) {
+      std::string key = entry.first.as<std::string>();
+      std::string where = fmt::format("--config {}, line {}", path, entry.first.Mark().line + 1);
+      const Option* option = find_option(key);
+      if (!option || key == "cleanup") return Error{fmt::format("{}: there is no option {}", where, in_quotes(key))};
+      if (raw.contains(key)) return Error{fmt::format("{}: {} is given twice", where, key)};
+      bool list = entry.second.IsSequence();
+      if (!list && !entry.second.IsScalar()) return Error{fmt::format("{}: {} has no value", where, key)};
+      if (list && option->kind != Kind::many) return Error{fmt::format("{}: {} takes one value, not a list", where, key)};
+      raw[key] = list ? entry.second.as<Values>() : Values{entry.second.as<std::string>()};
+    }
+  } catch (const YAML::BadFile&) {
+    return Error{fmt::format("--config {}: cannot be read", path)};
+  } catch (const YAML::Exception& e) {
+    return Error{fmt::format("--config {}, line {}: {}", path, e.mark.line + 1, e.msg)};
+  }
+  return raw;
+}
+
+// ---- all together ---------------------------------------------------------------
+
+std::string from_environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value && *value ? value : otherwise;
+}
+
+Config defaults() {
+  Config config;
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  config.node_name = name;  // as kubelet names the node: in lower case
+  std::transform(config.node_name.begin(), config.node_name.end(), config.node_name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  config.bpffs = from_environment("MAGLANE_BPFFS", "/sys/fs/bpf/maglane");
+  config.socket = from_environment("MAGLANE_SOCKET", "/run/maglane/agent.sock");
+  config.snat_ports = DataPlaneOptions{}.snat_ports;
+  return config;
+}
+
+Result<Config> assemble(const RawValues& flags, const std::string& file) {
+  Config config = defaults();
+  RawValues from_file;
+  if (!file.empty()) {
+    auto read = read_file(file);
+    if (!read) return read.error();
+    from_file = std::move(*read);
+  }
+  for (const Option& option : options()) {
+    auto flag = flags.find(option.name);
+    bool given = flag != flags.end() && !flag->second.empty();
+    const Values& values = given ? flag->second : from_file[option.name];
+    std::string where = given ? fmt::format("--{}", option.name) : fmt::format("--config {}: {}", file, option.name);
+    if (auto s = take(option, values, where, config); !s) return s.error();
+  }
+  if (!config.cleanup && config.manifests.empty()) {
+    return Error{"--manifests DIR is missing: the directory of manifests to serve"};
+  }
+  return config;
+}
+
+CommandLine wrong_usage(const std::string& message) {
+  return {{}, 2, fmt::format("maglane-agent: {}; see `maglane-agent --help`\n", message)};
+}
+
+}  // namespace
+
+Result<std::vector<PortRange>> parse_port_ranges(const std::string& text) {
+  const Error wrong{fmt::format("{} is not one or two ranges of ports, as in 1024-29999,61000-65535", in_quotes(text))};
+  std::vector<PortRange> ranges;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    size_t end = std::min(text.find(',', begin), text.size());
+    std::string_view part = std::string_view(text).substr(begin, end - begin);
+    size_t dash = part.find('-');
+    if (dash == std::string_view::npos) return wrong;
+    PortRange range;
+    for (auto [digits, out] : {std::pair{part.substr(0, dash), &range.first}, {part.substr(dash + 1), &range.last}}) {
+      auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *out);
+      if (error != std::errc() || stop != digits.data() + digits.size()) return wrong;
+    }
+    if (range.first == 0 || range.first > range.last) return wrong;
+    ranges.push_back(range);
+    begin = end + 1;
+  }
+  if (ranges.size() > 2) return wrong;
+  if (ranges.size() == 2 && ranges[0].overlaps(ranges[1])) {
+    return Error{fmt::format("the ranges of {} overlap", in_quotes(text))};
+  }
+  return ranges;
+}
+
+CommandLine parse_command_line(const std::vector<std::string>& arguments) {
+  CLI::App app("Keeps the maglane data plane of this node in line with the cluster.", "maglane-agent");
+  app.set_version_flag("--version", "maglane-agent " MAGLANE_VERSION);
+  app.allow_extras();
+  RawValues raw;
+  std::string file;
+  app.add_option("--config", file, "Read options from this YAML file: the names below, without the dashes")
+      ->option_text("FILE");
+  for (const Option& option : options()) {
+    std::string name = fmt::format("--{}", option.name);
+    CLI::Option* added = option.kind == Kind::flag ? app.add_flag(name, raw[option.name], option.help)
+                                                   : app.add_option(name, raw[option.name], option.help);
+    if (option.kind != Kind::flag) added->allow_extra_args(false)->option_text(option.placeholder ? option.placeholder : "");
+    if (!option.placeholder) added->group("");  // not shown
+  }
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
+    app.parse(std::move(reversed));
+  } catch (const CLI::CallForVersion& version) {
+    return {{}, 0, std::string(version.what()) + "\n"};
+  } catch (const CLI::Success&) {
+    return {{}, 0, app.help()};
+  } catch (const CLI::Error& error) {
+    return wrong_usage(error.what());
+  }
+  if (auto extras = app.remaining(); !extras.empty()) {
+    bool flag = extras.front().starts_with('-');
+    return wrong_usage(fmt::format("there is no {} {}", flag ? "flag" : "argument", in_quotes(extras.front())));
+  }
+  auto config = assemble(raw, file);
+  if (!config) return wrong_usage(config.error().message);
+  return {std::move(*config), std::nullopt, ""};
+}
+
+}  // namespace maglane

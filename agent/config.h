@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's options: from the command line, from the YAML file that --config names (the
+// same names without dashes in front; the command line wins), from the environment, or
+// their defaults.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/base/ip.h"
+#include "agent/base/result.h"
+#include "agent/kernel/attach_plan.h"
+#include "agent/kernel/data_plane_config.h"
+
+namespace maglane {
+
+struct Config {
+  std::string node_name;
+  std::string manifests;
+  std::vector<std::string> uplinks;      // empty: the devices of the default routes
+  std::vector<std::string> pod_devices;  // patterns, fnmatch(3)
+  std::vector<Cidr> pod_cidrs;
+  std::vector<Cidr> service_cidrs;
+  std::vector<Cidr> node_port_addresses;
+  bool masquerade_all = false;
+  XdpPolicy xdp = XdpPolicy::automatic;
+  std::string bpffs;
+  std::string socket;
+  uint32_t flow_table_size = 524288;
+  uint32_t maglev_entries = 16U << 20;
+  std::vector<PortRange> snat_ports;
+  std::string log_level = "info";
+  bool cleanup = false;
+};
+
+// What the command line asks for: to run with `config`, or to print `text` (to standard
+// error if exit_code is not 0) and end.
+struct CommandLine {
+  Config config;
+  std::optional<int> exit_code;  // 0: --help, --version; 2: wrong usage
+  std::string text;
+};
+
+CommandLine parse_command_line(const std::vector<std::string>& arguments);
+
+// "1024-29999,61000-65535": one or two ranges that do not overlap.
+Result<std::vector<PortRange>> parse_port_ranges(const std::string& text);
+
+}  // namespace maglane

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/kernel/data_plane_config.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace maglane {
+namespace {
+
+// Seconds. Established, half-closed and UDP as kube-proxy and netfilter have them
+// (nf_conntrack_tcp_timeout_*, --conntrack-tcp-timeout-close-wait 1h), since clients'
+// keep-alives are tuned to those. A closed flow is kept only to answer what is still in
+// flight; its port may be taken again at once.
+struct TimeoutSeconds {
+  uint32_t tcp_syn = 60;
+  uint32_t tcp_established = 86400;
+  uint32_t tcp_fin = 3600;
+  uint32_t tcp_closed = 30;
+  uint32_t udp = 30;
+  uint32_t udp_replied = 120;
+};
+
+abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
+  auto slots = [&](uint64_t seconds) {
+    return static_cast<uint32_t>(std::max<uint64_t>(2, (seconds * hz) >> shift));
+  };
+  TimeoutSeconds t;
+  return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin),
+          slots(t.tcp_closed), slots(t.udp), slots(t.udp_replied)};
+}
+
+Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {
+  if (cidrs.size() > capacity) {
+    return Error{fmt::format("{}: {} CIDRs given, at most {} are supported", option, cidrs.size(), capacity)};
+  }
+  for (const Cidr& cidr : cidrs) {
+    cidr.address().to_be(out->addr_be);
+    cidr.mask_be(out->mask_be);
+    out->family = static_cast<uint32_t>(cidr.family());
+    ++out;
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+uint32_t kernel_hz() {
+  timespec tick{};
+  ::clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+  double seconds = static_cast<double>(tick.tv_sec) + static_cast<double>(tick.tv_nsec) * 1e-9;
+  return seconds > 0 ? static_cast<uint32_t>(1.0 / seconds + 0.5) : 100;
+}
+
+uint32_t slot_shift_for(uint32_t hz) {
+  uint32_t best = 0;
+  for (uint32_t shift = 1; shift < 16; ++shift) {
+    auto distance = [&](uint32_t s) { return std::abs((int64_t{1} << s) - int64_t{hz}); };
+    if (distance(shift) < distance(best)) best = shift;
+  }
+  return best;
+}
+
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz) {
+  abi::node_config config{};
+  config.hz = hz;
+  config.slot_shift = slot_shift_for(hz);
+  config.ipv4 = options.ipv4;
+  config.ipv6 = options.ipv6;
+  config.masquerade_all = options.masquerade_all;
+  if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
+    return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};
+  }
+  for (size_t i = 0; i < options.snat_ports.size(); ++i) {
+    const PortRange& range = options.snat_ports[i];
+    config.snat_port_min[i] = range.first;
+    config.snat_port_count[i] = static_cast<uint16_t>(range.last - range.first + 1);
+  }
+  config.timeouts = timeouts_in_slots(hz, config.slot_shift);
+  if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s) return s.error();
+  if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr"); !s) {
+    return s.error();
+  }
+  return config;
+}
+
+}  // namespace maglane

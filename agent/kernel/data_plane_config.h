@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The constants that the BPF programs are loaded with, from the agent's options. Pure.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "agent/base/ip.h"
+#include "agent/base/result.h"
+#include "bpf/abi.h"
+
+namespace maglane {
+
+// Both ends belong to it.
+struct PortRange {
+  uint16_t first = 0;
+  uint16_t last = 0;
+  bool overlaps(const PortRange& other) const { return first <= other.last && other.first <= last; }
+  auto operator<=>(const PortRange&) const = default;
+};
+
+struct DataPlaneOptions {
+  bool ipv4 = true;
+  bool ipv6 = true;
+  bool masquerade_all = false;
+  std::vector<PortRange> snat_ports = {{1024, 29999}, {61000, 65535}};  // one or two
+  std::vector<Cidr> pod_cidrs;
+  std::vector<Cidr> service_cidrs;
+  uint32_t flow_entries = 524288;       // of each family; a connection takes two
+  uint32_t maglev_entries = 16U << 20;  // a multiple of MAGLEV_LINE_ENTRIES
+};
+
+// The kernel's CONFIG_HZ. The coarse clocks advance with the tick, and their resolution is
+// its length (clock_getres(2)).
+uint32_t kernel_hz();
+
+// So that a slot, hz >> shift of a second, is nearest to one second.
+uint32_t slot_shift_for(uint32_t hz);
+
+// Fails if there are more CIDRs or port ranges than the ABI holds.
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz);
+
+}  // namespace maglane

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/kernel/loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <set>
+
+#include "agent/kernel/libbpf_log.h"
+
+// The skeleton names the type of the constants in the global namespace.
+using maglane::abi::node_config;
+#include "maglane.skel.h"
+
+namespace maglane {
+namespace {
+
+struct CloseObject {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
+
+// Maps that refer to each other by id and offset: they are kept or replaced together.
+const std::set<std::string> kOwnedByAgent = {"frontends", "services", "backends", "maglev", "vip_bits"};
+
+Error kernel_error(const std::string& what, int error) {
+  std::string hint = error == EPERM ? "; run it as root, or with the capabilities BPF, PERFMON and NET_ADMIN" : "";
+  return Error{fmt::format("{}: {}{}", what, std::strerror(error), hint)};
+}
+
+Result<ObjectPtr> open_object() {
+  size_t size = 0;
+  const void* bytes = maglane_bpf::elf_bytes(&size);
+  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "maglane");
+  ObjectPtr object(bpf_object__open_mem(bytes, size, &options));
+  if (!object) return kernel_error("cannot open the BPF programs", errno);
+  return object;
+}
+
+void set_sizes(bpf_object* object, const DataPlaneOptions& options) {
+  auto set = [&](const char* name, uint32_t entries) {
+    bpf_map__set_max_entries(bpf_object__find_map_by_name(object, name), entries);
+  };
+  set("flows4", options.flow_entries);
+  set("flows6", options.flow_entries);
+  set("maglev", options.maglev_entries / abi::MAGLEV_LINE_ENTRIES);
+}
+
+// Several compilation units define `config` weakly; the BTF says where the one is that counts.
+Result<size_t> config_offset(const bpf_object* object) {
+  const btf* types = bpf_object__btf(object);
+  int id = btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC);
+  const btf_type* section = id > 0 ? btf__type_by_id(types, static_cast<uint32_t>(id)) : nullptr;
+  for (unsigned i = 0; section && i < btf_vlen(section); ++i) {
+    const btf_var_secinfo& variable = btf_var_secinfos(section)[i];
+    const char* name = btf__name_by_offset(types, btf__type_by_id(types, variable.type)->name_off);
+    if (name && std::string_view(name) == "config" && variable.size == sizeof(abi::node_config)) return variable.offset;
+  }
+  return Error{"the BPF object has no constant `config` of this agent's size: program and object do not match"};
+}
+
+Status set_constants(bpf_object* object, const abi::node_config& config) {
+  auto offset = config_offset(object);
+  if (!offset) return offset.error();
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (!std::string_view(bpf_map__name(map)).ends_with(".rodata")) continue;
+    size_t size = 0;
+    auto* bytes = static_cast<uint8_t*>(const_cast<void*>(bpf_map__initial_value(map, &size)));
+    if (!bytes || *offset + sizeof config > size) break;
+    std::memcpy(bytes + *offset, &config, sizeof config);
+    return ok_status();
+  }
+  return Error{"the BPF object has no section .rodata: program and object do not match"};
+}
+
+bool same_parameters(const bpf_map* map, const bpf_map_info& info) {
+  return info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+         info.value_size == bpf_map__value_size(map) && info.max_entries == bpf_map__max_entries(map) &&
+         info.map_flags == bpf_map__map_flags(map);
+}
+
+Status check_abi(const Bpffs& bpffs) {
+  Fd state_map(bpf_obj_get(bpffs.map("node_state").c_str()));
+  if (!state_map.ok()) return errno == ENOENT ? ok_status() : kernel_error("cannot open the pinned maps", errno);
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  abi::node_state state{};
+  uint32_t zero = 0;
+  if (bpf_obj_get_info_by_fd(state_map.get(), &info, &size) != 0 || info.value_size != sizeof state ||
+      bpf_map_lookup_elem(state_map.get(), &zero, &state) != 0 || state.abi_version != abi::MAGLANE_ABI_VERSION) {
+    return Error{fmt::format("the maps in {} were made by another version (ABI {}, this agent has {}): run "
+                             "`maglane-agent --cleanup --bpffs {}` first, which ends the connections that are open",
+                             bpffs.root(), state.abi_version, static_cast<int>(abi::MAGLANE_ABI_VERSION), bpffs.root())};
+  }
+  return ok_status();
+}
+
+struct Pinned {
+  Fd fd;
+  bool same = false;
+};
+
+// What is pinned for each map of the object; no descriptor where nothing is.
+Result<std::map<std::string, Pinned>> open_pinned(const Bpffs& bpffs, const bpf_object* object) {
+  std::map<std::string, Pinned> pinned;
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (bpf_map__is_internal(map)) continue;
+    const char* name = bpf_map__name(map);
+    Fd fd(bpf_obj_get(bpffs.map(name).c_str()));
+    if (!fd.ok() && errno != ENOENT) return kernel_error("cannot open " + bpffs.map(name), errno);
+    bpf_map_info info{};
+    uint32_t size = sizeof info;
+    bool same = fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 && same_parameters(map, info);
+    pinned.emplace(name, Pinned{std::move(fd), same});
+  }
+  return pinned;
+}
+
+// The names of pinned maps that cannot be taken up again.
+std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
+  std::set<std::string> replace;
+  bool owned = false;
+  for (const auto& [name, map] : pinned) {
+    if (!map.fd.ok() || map.same) continue;
+    replace.insert(name);
+    owned |= kOwnedByAgent.contains(name);
+  }
+  if (owned) replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
+  return replace;
+}
+
+Status load_object(bpf_object* object) {
+  LibbpfLog log;
+  int error = bpf_object__load(object);
+  if (error == 0) return ok_status();
+  std::string tail = log.tail(25);
+  if (!tail.empty()) spdlog::error("the kernel on loading the BPF programs:\n{}", tail);
+  return kernel_error("the kernel did not take the BPF programs", -error);
+}
+
+// Before any other map is pinned, so that pinned maps always have a version beside them.
+Status initialize_node_state(int fd) {
+  abi::node_state state{};
+  state.epoch = 1;
+  state.abi_version = abi::MAGLANE_ABI_VERSION;
+  uint32_t zero = 0;
+  if (int error = bpf_map_update_elem(fd, &zero, &state, BPF_ANY); error != 0) {
+    return kernel_error("cannot write map node_state", -error);
+  }
+  return ok_status();
+}
+
+// In which order new maps are pinned. A map of the wrong size comes after those that are
+// only replaced with it: whenever this is cut short, the next start finds the same need.
+std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned, const std::set<std::string>& replace) {
+  std::vector<std::string> order;
+  auto rank = [&](const std::string& name) {
+    if (name == "node_state") return 0;
+    const Pinned& map = pinned.at(name);
+    return map.fd.ok() && !map.same ? 2 : 1;
+  };
+  for (const auto& [name, map] : pinned) {
+    if (!map.fd.ok() || replace.contains(name)) order.push_back(name);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
+  return order;
+}
+
+Fd duplicate(int fd) { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+
+}  // namespace
+
+Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& options) {
+  auto config = make_node_config(options, kernel_hz());
+  if (!config) return config.error();
+  if (auto s = check_abi(bpffs); !s) return s.error();
+  auto object = open_object();
+  if (!object) return object.error();
+  set_sizes(object->get(), options);
+  if (auto s = set_constants(object->get(), *config); !s) return s.error();
+  auto pinned = open_pinned(bpffs, object->get());
+  if (!pinned) return pinned.error();
+
+  std::set<std::string> replace = to_replace(*pinned);
+  for (const auto& [name, map] : *pinned) {
+    if (map.fd.ok() && !replace.contains(name)) {
+      bpf_map__reuse_fd(bpf_object__find_map_by_name(object->get(), name.c_str()), map.fd.get());
+    }
+  }
+  if (auto s = load_object(object->get()); !s) return s.error();
+
+  DataPlane data_plane;
+  data_plane.replaced_.assign(replace.begin(), replace.end());
+  for (const auto& [name, map] : *pinned) {
+    data_plane.maps_.emplace(name, duplicate(bpf_object__find_map_fd_by_name(object->get(), name.c_str())));
+  }
+  for (const std::string& name : pin_order(*pinned, replace)) {
+    if (name == "node_state") {
+      if (auto s = initialize_node_state(data_plane.map(name)); !s) return s.error();
+    }
+    if (replace.contains(name)) spdlog::warn("map {}: made anew and empty, since a size option changed", name);
+    if (auto s = Bpffs::pin(data_plane.map(name), bpffs.map(name)); !s) return s.error();
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object->get()) {
+    const char* name = bpf_program__name(program);
+    data_plane.programs_.emplace(name, duplicate(bpf_program__fd(program)));
+    if (auto s = Bpffs::pin(data_plane.program(name), bpffs.program(name)); !s) return s.error();
+  }
+  return data_plane;
+}
+
+}  // namespace maglane

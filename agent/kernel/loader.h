@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Brings the BPF programs and maps into the kernel: what is pinned is taken up again, what is
+// new is pinned. Attaches nothing (attach.h), so packets see none of it yet, except through
+// the maps that attached programs share.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/kernel/bpffs.h"
+#include "agent/kernel/data_plane_config.h"
+#include "agent/kernel/fd.h"
+
+namespace maglane {
+
+class DataPlane {
+ public:
+  // REQUIRES: bpffs.prepare() was called. Pinned maps whose size is no longer the one asked
+  // for are replaced by empty ones (the maps that the agent owns all together, since they
+  // refer to each other); programs attached before go on with the old ones until they are
+  // swapped. Fails, changing nothing, if pinned maps are of another ABI or if the kernel
+  // refuses a program.
+  static Result<DataPlane> load(const Bpffs& bpffs, const DataPlaneOptions& options);
+
+  // Of "xdp_uplink", "tc_uplink", "tc_pod", "expire", "clock"; owned by this.
+  int program(const std::string& name) const { return programs_.at(name).get(); }
+  // By the name in bpf/maps.h; owned by this.
+  int map(const std::string& name) const { return maps_.at(name).get(); }
+  // Maps that were replaced because of other sizes.
+  const std::vector<std::string>& replaced_maps() const { return replaced_; }
+
+ private:
+  std::map<std::string, Fd> programs_;
+  std::map<std::string, Fd> maps_;
+  std::vector<std::string> replaced_;
+};
+
+}  // namespace maglane

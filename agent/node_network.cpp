@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/node_network.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "agent/base/quote.h"
+
+namespace maglane {
+namespace {
+
+std::vector<Link> find_uplinks(const NetworkModel& network, const Config& config, std::vector<Complaint>& complaints) {
+  if (config.uplinks.empty()) {
+    std::vector<Link> uplinks = network.default_route_devices();
+    if (uplinks.empty()) complaints.push_back({"uplinks", "there is no default route: name the devices with --uplink"});
+    return uplinks;
+  }
+  std::vector<Link> uplinks;
+  std::vector<Link> links = network.links();
+  for (const std::string& name : config.uplinks) {
+    auto link = std::find_if(links.begin(), links.end(), [&](const Link& l) { return l.name == name; });
+    if (link == links.end()) {
+      complaints.push_back({fmt::format("uplink {}", name), "there is no such device; it is taken when it appears"});
+    } else {
+      uplinks.push_back(*link);
+    }
+  }
+  return uplinks;
+}
+
+bool contains(const std::vector<Link>& links, const Link& link) {
+  return std::any_of(links.begin(), links.end(), [&](const Link& l) { return l.ifindex == link.ifindex; });
+}
+
+std::optional<IpAddress> primary_address(const NetworkModel& network, const std::vector<Link>& uplinks,
+                                         const v1::Node* node, Family family) {
+  std::set<IpAddress> local = network.local_addresses();
+  if (node) {
+    for (const auto& address : node->status().addresses()) {
+      if (address.type() != "InternalIP") continue;
+      auto parsed = IpAddress::parse(address.address());
+      if (parsed && parsed->family() == family && local.contains(*parsed)) return *parsed;
+    }
+  }
+  for (const Link& uplink : uplinks) {
+    if (auto address = network.global_address(uplink.ifindex, family)) return address;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<IpAddress> NodeNetwork::primary_addresses() const {
+  std::vector<IpAddress> addresses;
+  if (primary_ipv4) addresses.push_back(*primary_ipv4);
+  if (primary_ipv6) addresses.push_back(*primary_ipv6);
+  return addresses;
+}
+
+NodeNetwork view_network(const NetworkModel& network, const Config& config, const v1::Node* node) {
+  NodeNetwork view;
+  std::vector<Link> uplinks = find_uplinks(network, config, view.complaints);
+  for (const Link& link : uplinks) view.devices.push_back({link.ifindex, link.name, Role::uplink});
+  for (const Link& link : network.matching(config.pod_devices)) {
+    if (link.loopback) continue;
+    if (!contains(uplinks, link)) {
+      view.devices.push_back({link.ifindex, link.name, Role::pod});
+    } else if (!config.uplinks.empty()) {
+      view.complaints.push_back({fmt::format("device {}", link.name),
+                                 "is an --uplink and matches a --pod-device pattern: it is taken as an uplink"});
+    }
+  }
+  std::sort(view.devices.begin(), view.devices.end());
+  view.primary_ipv4 = primary_address(network, uplinks, node, Family::ipv4);
+  view.primary_ipv6 = primary_address(network, uplinks, node, Family::ipv6);
+  std::set<IpAddress> local = network.local_addresses();
+  view.local_addresses.assign(local.begin(), local.end());
+  if (!view.primary_ipv4 && !view.primary_ipv6) {
+    view.complaints.push_back({"node address", "no uplink has a global address: node ports are not served"});
+  }
+  return view;
+}
+
+}  // namespace maglane

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/reconcile.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "agent/host_checks.h"
+#include "agent/kernel/expiry.h"
+#include "agent/kernel/grace.h"
+#include "agent/plan/diff.h"
+
+namespace maglane {
+namespace {
+
+// A burst of notifications, as when a link goes down with all its routes, is one change; yet
+// flows should leave a next hop that is gone soon.
+constexpr std::chrono::milliseconds kNetworkQuiet{10};
+constexpr std::chrono::seconds kExpiryInterval{1};
+constexpr std::chrono::minutes kHousekeepingInterval{1};
+constexpr std::chrono::milliseconds kLongestBackoff{30000};
+
+std::string kernel_release() {
+  utsname name{};
+  ::uname(&name);
+  return name.release;
+}
+
+double milliseconds_since(Reconciler::Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Reconciler::Clock::now() - begin).count();
+}
+
+}  // namespace
+
+std::chrono::milliseconds Reconciler::Backoff::step() {
+  std::chrono::milliseconds now = next;
+  next = std::min(next * 2, kLongestBackoff);
+  return now;
+}
+
+Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, StatusBoard& board) {
+  auto source = ManifestDir::open(config.manifests);
+  if (!source) return source.error().in("--manifests");
+  auto network = NetlinkWatch::open();
+  if (!network) return network.error();
+  Bpffs bpffs(config.bpffs);
+  if (auto s = bpffs.prepare(); !s) return s.error().in("--bpffs");
+  auto data_plane = DataPlane::load(bpffs, data_plane_options(config));
+  if (!data_plane) return data_plane.error();
+  auto maps = PinnedMaps::open(config.bpffs);
+  if (!maps) return maps.error();
+  return std::unique_ptr<Reconciler>(new Reconciler(config, board, std::move(*source), std::move(*network),
+                                                    std::move(bpffs), std::make_shared<DataPlane>(std::move(*data_plane)),
+                                                    std::move(*maps)));
+}
+
+Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir source, NetlinkWatch network, Bpffs bpffs,
+                       std::shared_ptr<const DataPlane> data_plane, PinnedMaps maps)
+    : config_(config),
+      options_(data_plane_options(config)),
+      board_(board),
+      source_(std::move(source)),
+      network_(std::move(network)),
+      bpffs_(std::move(bpffs)),
+      data_plane_(std::move(data_plane)),
+      maps_(std::move(maps)),
+      attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
+      expiry_due_(Clock::now() + kExpiryInterval) {
+  host_complaints_ = check_host(config_, options_);
+  housekeeping_due_ = Clock::now() + kHousekeepingInterval;
+  board_.update([&](v1::Status& status) {
+    status.set_version(MAGLANE_VERSION);
+    status.set_node_name(config_.node_name);
+    status.set_source("manifests in " + config_.manifests);
+    status.set_pid(static_cast<uint32_t>(::getpid()));
+    status.set_kernel(kernel_release());
+  });
+  publish();
+}
+
+const v1::Node* Reconciler::own_node() const {
+  if (!model_) return nullptr;
+  auto node = model_->nodes.find(config_.node_name);
+  return node == model_->nodes.end() ? nullptr : node->second.get();
+}
+
+// ---- when ----------------------------------------------------------------------
+
+void Reconciler::on_network() {
+  auto changes = network_.process();
+  if (!changes) {
+    spdlog::error("{}", changes.error().message);
+    return;
+  }
+  network_changes_ |= *changes;
+  if (network_changes_ != 0 && !network_due_) network_due_ = Clock::now() + kNetworkQuiet;
+}
+
+Reconciler::Clock::time_point Reconciler::next_due() const {
+  Clock::time_point next = expiry_due_;
+  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_}) {
+    if (due) next = std::min(next, *due);
+  }
+  if (auto wait = source_.deadline()) next = std::min(next, Clock::now() + *wait);
+  return next;
+}
+
+void Reconciler::run_due() {
+  auto is_due = [](const Due& due) { return due && *due <= Clock::now(); };
+  if (auto wait = source_.deadline(); wait && wait->count() <= 0) {
+    model_ = &source_.read();
+    update_due_ = Clock::now();
+  }
+  if (is_due(network_due_)) settle_network();
+  if (is_due(update_due_)) (void)update();
+  if (is_due(housekeeping_due_)) {
+    housekeeping_due_ = Clock::now() + kHousekeepingInterval;
+    host_complaints_ = check_host(config_, options_);
+    retry_xdp_ = true;
+    if (synced_) attach_due_ = Clock::now();
+  }
+  if (is_due(attach_due_)) attach();
+  if (expiry_due_ <= Clock::now()) expire();
+}
+
+Result<uint32_t> Reconciler::resync() {
+  source_.look_again();
+  model_ = &source_.read();
+  plan_.reset();
+  auto operations = update();
+  retry_xdp_ = true;
+  if (operations) attach();
+  return operations;
+}
+
+// ---- the cluster -----------------------------------------------------------------
+
+Result<uint32_t> Reconciler::update() {
+  update_due_.reset();
+  if (!model_) return Error{"the source was not read yet"};
+  Clock::time_point begin = Clock::now();
+  look_at_network();
+  std::vector<Complaint> complaints = model_->complaints;
+  NodeContext context{config_.node_name, "", view_.primary_addresses(), view_.local_addresses,
+                      config_.node_port_addresses};
+  const ResolvedCluster& cluster = resolver_.resolve(*model_, context, &complaints);
+  auto operations = bring_maps_to(cluster, complaints);
+  model_complaints_ = std::move(complaints);
+  kernel_complaints_.clear();
+  if (!operations) {
+    plan_.reset();  // how far it came is not known: compare with the maps themselves next time
+    auto wait = update_backoff_.step();
+    update_due_ = Clock::now() + wait;
+    kernel_complaints_ = {{"update", operations.error().message}};
+    spdlog::error("update failed, next try in {} ms: {}", wait.count(), operations.error().message);
+    publish();
+    return operations;
+  }
+  update_backoff_.reset();
+  if (!synced_) attach();
+  board_.note_update(Clock::now() - begin);
+  spdlog::info("update: {} changes for {} services in {:.1f} ms", *operations, cluster.size(),
+               milliseconds_since(begin));
+  publish();
+  return operations;
+}
+
+Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::vector<Complaint>& complaints) {
+  std::optional<MapContents> contents;
+  if (!plan_) {
+    auto read = maps_.read_contents();
+    if (!read) return read.error();
+    contents = std::move(*read);
+  }
+  if (!planner_) {
+    MapLimits limits;
+    limits.maglev_entries = config_.maglev_entries;
+    planner_ = std::make_unique<Planner>(limits, *contents);
+  }
+  PlanUpdate next = planner_->update(cluster);
+  complaints.insert(complaints.end(), next.complaints.begin(), next.complaints.end());
+  std::vector<Operation> operations = plan_ ? diff(*plan_, next.plan) : diff(*contents, next.plan);
+  contents.reset();
+  if (auto s = write_node_state(); !s) return s.error();
+  if (auto s = apply(operations); !s) return s.error();
+  planner_->release_retired(next.plan.generation);
+  plan_ = std::move(next.plan);
+  if (next.retry_after_release) update_due_ = Clock::now();
+  return static_cast<uint32_t>(operations.size());
+}
+
+Status Reconciler::apply(std::span<const Operation> operations) {
+  size_t cleanup = cleanup_begin(operations);
+  if (auto s = maps_.apply(operations.first(cleanup)); !s) return s;
+  if (!operations.empty()) wait_grace_period();
+  return maps_.apply(operations.subspan(cleanup));
+}
+
+// ---- the network -----------------------------------------------------------------
+
+void Reconciler::settle_network() {
+  network_due_.reset();
+  unsigned changes = std::exchange(network_changes_, 0);
+  epoch_due_ |= (changes & CHANGED_NEXT_HOPS) != 0;
+  NodeNetwork before = view_;
+  look_at_network();
+  if (auto s = write_node_state(); !s) {
+    spdlog::error("{}", s.error().message);
+    network_due_ = Clock::now() + kExpiryInterval;
+  }
+  if (view_.devices != before.devices && synced_) {
+    retry_xdp_ = true;
+    attach_due_ = Clock::now();
+  }
+  bool addresses = view_.local_addresses != before.local_addresses || view_.primary_addresses() != before.primary_addresses();
+  if (addresses && model_) update_due_ = Clock::now();
+  if (view_ != before) publish();
+}
+
+void Reconciler::look_at_network() { view_ = view_network(network_.model(), config_, own_node()); }
+
+// Of the node's state only what differs is written; a new epoch makes flows look their next
+// hop up again.
+Status Reconciler::write_node_state() {
+  auto present = maps_.read_node_state();
+  if (!present) return present.error();
+  abi::node_state state = *present;
+  uint32_t ipv4[4] = {};
+  std::fill(std::begin(state.addr6_be), std::end(state.addr6_be), 0);
+  if (view_.primary_ipv4) view_.primary_ipv4->to_be(ipv4);
+  if (view_.primary_ipv6) view_.primary_ipv6->to_be(state.addr6_be);
+  state.addr4_be = ipv4[0];
+  if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
+  if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
+  if (auto s = maps_.write_node_state(state); !s) return s;
+  epoch_due_ = false;
+  return ok_status();
+}
+
+void Reconciler::attach() {
+  attach_due_.reset();
+  std::vector<Attachment> before = attacher_.attachments();
+  Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false));
+  log_attachments(before);
+  attach_complaints_.clear();
+  if (attached) {
+    attach_backoff_.reset();
+  } else {
+    // A device may have gone meanwhile; the network's news of that will come.
+    attach_complaints_ = {{"attaching", attached.error().message}};
+    attach_due_ = Clock::now() + attach_backoff_.step();
+  }
+  if (!std::exchange(synced_, true)) board_.set_synced();
+  publish();
+}
+
+void Reconciler::log_attachments(const std::vector<Attachment>& before) {
+  const std::vector<Attachment>& now = attacher_.attachments();
+  for (const Attachment& a : now) {
+    if (std::find(before.begin(), before.end(), a) != before.end()) continue;
+    spdlog::info("{} {}: {} {}{}{}", to_string(a.role), a.device, to_string(a.hook), a.mode,
+                 a.note.empty() ? "" : ": ", a.note);
+  }
+}
+
+void Reconciler::expire() {
+  // Not one interval after the last: a late run is not to shift the next.
+  expiry_due_ = std::max(expiry_due_ + kExpiryInterval, Clock::now());
+  auto result = run_expiry(data_plane_->program("expire"), data_plane_->map("expiry_result"));
+  bool failed_before = !expiry_complaints_.empty();
+  expiry_complaints_.clear();
+  if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
+  if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
+  if (failed_before == result.ok()) publish();
+}
+
+// ---- what is told ------------------------------------------------------------------
+
+void Reconciler::publish() {
+  std::set<Complaint> complaints;
+  for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
+                           &attach_complaints_, &expiry_complaints_}) {
+    complaints.insert(list->begin(), list->end());
+  }
+  for (const Complaint& c : complaints) {
+    if (!published_.contains(c)) spdlog::warn("{}: {}", c.where, c.message);
+  }
+  for (const Complaint& c : published_) {
+    if (!complaints.contains(c)) spdlog::info("no longer: {}: {}", c.where, c.message);
+  }
+  published_ = std::move(complaints);
+  board_.update([&](v1::Status& status) {
+    status.clear_problems();
+    for (const Complaint& c : published_) {
+      v1::Problem* problem = status.add_problems();
+      problem->set_where(c.where);
+      problem->set_message(c.message);
+    }
+    status.clear_attachments();
+    for (const Attachment& a : attacher_.attachments()) {
+      v1::Attachment* attachment = status.add_attachments();
+      attachment->set_device(a.device);
+      attachment->set_role(std::string(to_string(a.role)));
+      attachment->set_hook(std::string(to_string(a.hook)));
+      attachment->set_mode(a.mode);
+      attachment->set_note(a.note);
+    }
+    status.set_node_address_ipv4(view_.primary_ipv4 ? view_.primary_ipv4->to_string() : "");
+    status.set_node_address_ipv6(view_.primary_ipv6 ? view_.primary_ipv6->to_string() : "");
+  });
+}
+
+}  // namespace maglane

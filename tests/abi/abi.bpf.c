@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Puts into BTF the enumerations of abi.h, which no map of the product's object refers to. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "bpf/abi.h"
+
+enum family abi_family SEC(".data");
+enum frontend_type abi_frontend_type SEC(".data");
+enum empty_verdict abi_empty_verdict SEC(".data");
+enum source_class abi_source_class SEC(".data");
+enum backend_flag abi_backend_flag SEC(".data");
+enum flow_flag abi_flow_flag SEC(".data");
+enum flow_seen abi_flow_seen SEC(".data");
+enum device_flag abi_device_flag SEC(".data");
+enum reason abi_reason SEC(".data");
+enum hook abi_hook SEC(".data");
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

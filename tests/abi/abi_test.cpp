@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// bpf/abi.h as user space compiles it against the BTF of what the kernel gets: every structure
+// in a map or constant, field by field, and the enumerations value by value.
+#include "bpf/abi.h"
+
+#include <bpf/btf.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace maglane {
+namespace {
+
+struct Field {
+  std::string name;
+  size_t offset;
+  size_t size;
+};
+
+struct Structure {
+  std::string name;
+  size_t size;
+  std::vector<Field> fields;
+};
+
+#define FIELD(type, field)                                       \
+  Field {                                                        \
+#field, offsetof(abi::type, field), sizeof(abi::type::field) \
+  }
+#define STRUCTURE(type, ...)    \
+  Structure {                   \
+#type, sizeof(abi::type), { \
+      __VA_ARGS__               \
+    }                           \
+  }
+
+// A field left out here is found, since BTF has it.
+const std::vector<Structure>& structures() {
+  static const std::vector<Structure> all = {
+      STRUCTURE(frontend_key, FIELD(frontend_key, addr_be), FIELD(frontend_key, port_be),
+                FIELD(frontend_key, protocol), FIELD(frontend_key, family)),
+      STRUCTURE(table_ref, FIELD(table_ref, offset), FIELD(table_ref, size)),
+      STRUCTURE(frontend, FIELD(frontend, service_id), FIELD(frontend, type), FIELD(frontend, pad),
+                FIELD(frontend, tables)),
+      STRUCTURE(backend, FIELD(backend, addr_be), FIELD(backend, port_be), FIELD(backend, protocol),
+                FIELD(backend, family), FIELD(backend, flags), FIELD(backend, pad)),
+      STRUCTURE(maglev_line, FIELD(maglev_line, backend_id)),
+      STRUCTURE(service_info, FIELD(service_info, namespace_name), FIELD(service_info, name),
+                FIELD(service_info, port_name), FIELD(service_info, port), FIELD(service_info, protocol),
+                FIELD(service_info, family), FIELD(service_info, pad)),
+      STRUCTURE(vip_bits, FIELD(vip_bits, word)),
+      STRUCTURE(tuple4, FIELD(tuple4, src_be), FIELD(tuple4, dst_be), FIELD(tuple4, src_port_be),
+                FIELD(tuple4, dst_port_be), FIELD(tuple4, protocol), FIELD(tuple4, pad)),
+      STRUCTURE(tuple6, FIELD(tuple6, src_be), FIELD(tuple6, dst_be), FIELD(tuple6, src_port_be),
+                FIELD(tuple6, dst_port_be), FIELD(tuple6, protocol), FIELD(tuple6, pad)),
+      STRUCTURE(next_hop, FIELD(next_hop, device), FIELD(next_hop, dst_mac), FIELD(next_hop, src_mac)),
+      STRUCTURE(flow_body, FIELD(flow_body, addr_csum), FIELD(flow_body, port_csum),
+                FIELD(flow_body, backend_id), FIELD(flow_body, service_id), FIELD(flow_body, stamp),
+                FIELD(flow_body, next_hop), FIELD(flow_body, flags), FIELD(flow_body, seen),
+                FIELD(flow_body, mtu)),
+      STRUCTURE(flow4, FIELD(flow4, src_be), FIELD(flow4, dst_be), FIELD(flow4, src_port_be),
+                FIELD(flow4, dst_port_be), FIELD(flow4, body)),
+      STRUCTURE(flow6, FIELD(flow6, src_be), FIELD(flow6, dst_be), FIELD(flow6, src_port_be),
+                FIELD(flow6, dst_port_be), FIELD(flow6, body)),
+      STRUCTURE(node_state, FIELD(node_state, epoch), FIELD(node_state, addr4_be),
+                FIELD(node_state, addr6_be), FIELD(node_state, abi_version), FIELD(node_state, pad)),
+      STRUCTURE(device, FIELD(device, flags)),
+      STRUCTURE(prefix, FIELD(prefix, addr_be), FIELD(prefix, mask_be), FIELD(prefix, family)),
+      STRUCTURE(timeouts, FIELD(timeouts, tcp_syn), FIELD(timeouts, tcp_established),
+                FIELD(timeouts, tcp_fin), FIELD(timeouts, tcp_closed), FIELD(timeouts, udp),
+                FIELD(timeouts, udp_replied)),
+      STRUCTURE(node_config, FIELD(node_config, slot_shift), FIELD(node_config, hz), FIELD(node_config, ipv4),
+                FIELD(node_config, ipv6), FIELD(node_config, masquerade_all), FIELD(node_config, pad),
+                FIELD(node_config, snat_port_min), FIELD(node_config, snat_port_count),
+                FIELD(node_config, timeouts), FIELD(node_config, pod_cidrs),
+                FIELD(node_config, service_cidrs)),
+      STRUCTURE(counter, FIELD(counter, packets), FIELD(counter, bytes)),
+      STRUCTURE(expiry_result, FIELD(expiry_result, examined), FIELD(expiry_result, removed),
+                FIELD(expiry_result, jiffies), FIELD(expiry_result, slot_shift), FIELD(expiry_result, hz)),
+  };
+  return all;
+}
+
+// Enumerations by name; those that count something (SOURCE_CLASSES, HOOKS) included.
+const std::map<std::string, std::map<std::string, int64_t>>& enumerations() {
+  static const std::map<std::string, std::map<std::string, int64_t>> all = {
+      {"family", {{"FAMILY_IPV4", abi::FAMILY_IPV4}, {"FAMILY_IPV6", abi::FAMILY_IPV6}}},
+      {"frontend_type",
+       {{"FRONTEND_ADDRESS", abi::FRONTEND_ADDRESS},
+        {"FRONTEND_CLUSTER_IP", abi::FRONTEND_CLUSTER_IP},
+        {"FRONTEND_NODE_PORT", abi::FRONTEND_NODE_PORT},
+        {"FRONTEND_EXTERNAL_IP", abi::FRONTEND_EXTERNAL_IP},
+        {"FRONTEND_LOAD_BALANCER", abi::FRONTEND_LOAD_BALANCER}}},
+      {"empty_verdict", {{"EMPTY_REJECT", abi::EMPTY_REJECT}, {"EMPTY_DROP", abi::EMPTY_DROP}}},
+      {"source_class",
+       {{"SOURCE_OUTSIDE", abi::SOURCE_OUTSIDE},
+        {"SOURCE_POD", abi::SOURCE_POD},
+        {"SOURCE_CLASSES", abi::SOURCE_CLASSES}}},
+      {"backend_flag", {{"BACKEND_LOCAL", abi::BACKEND_LOCAL}}},
+      {"flow_flag", {{"FLOW_REPLY", abi::FLOW_REPLY}, {"FLOW_SNAT", abi::FLOW_SNAT}}},
+      {"flow_seen",
+       {{"SEEN_SYN", abi::SEEN_SYN},
+        {"SEEN_ACK", abi::SEEN_ACK},
+        {"SEEN_FIN", abi::SEEN_FIN},
+        {"SEEN_RST", abi::SEEN_RST}}},
+      {"device_flag",
+       {{"DEVICE_XDP", abi::DEVICE_XDP},
+        {"DEVICE_POD", abi::DEVICE_POD},
+        {"DEVICE_UPLINK", abi::DEVICE_UPLINK}}},
+      {"hook", {{"HOOK_XDP", abi::HOOK_XDP}, {"HOOK_TC", abi::HOOK_TC}, {"HOOKS", abi::HOOKS}}},
+      {"reason",
+       {
+#define X(constant, name, verdict, meaning) {"REASON_" #constant, abi::REASON_##constant},
+           MAGLANE_REASONS(X)
+#undef X
+               {"REASON_COUNT", abi::REASON_COUNT}}},
+  };
+  return all;
+}
+
+struct FreeBtf {
+  void operator()(btf* types) const { btf__free(types); }
+};
+using Btf = std::unique_ptr<btf, FreeBtf>;
+
+Btf parse(const char* object) {
+  Btf types(btf__parse_elf(object, nullptr));
+  EXPECT_TRUE(types) << "no BTF in " << object;
+  return types;
+}
+
+std::string name_of(const btf* types, uint32_t offset) {
+  const char* name = btf__name_by_offset(types, offset);
+  return name ? name : "";
+}
+
+const Structure* find(const std::string& name) {
+  for (const Structure& one : structures())
+    if (one.name == name) return &one;
+  return nullptr;
+}
+
+void compare(const btf* types, const btf_type* type, const Structure& ours) {
+  SCOPED_TRACE("struct " + ours.name);
+  EXPECT_EQ(type->size, ours.size);
+  const btf_member* members = btf_members(type);
+  ASSERT_EQ(btf_vlen(type), ours.fields.size()) << "a field is not listed in this test";
+  for (unsigned i = 0; i < btf_vlen(type); ++i) {
+    SCOPED_TRACE(ours.fields[i].name);
+    EXPECT_EQ(name_of(types, members[i].name_off), ours.fields[i].name);
+    EXPECT_EQ(btf_member_bit_offset(type, i), ours.fields[i].offset * 8);
+    EXPECT_EQ(btf__resolve_size(types, members[i].type), static_cast<int64_t>(ours.fields[i].size));
+  }
+}
+
+TEST(Abi, StructuresAreLaidOutAlike) {
+  const Btf types = parse(MAGLANE_OBJECT);
+  ASSERT_TRUE(types);
+  std::set<std::string> compared;
+  for (uint32_t id = 1; id < btf__type_cnt(types.get()); ++id) {
+    const btf_type* type = btf__type_by_id(types.get(), id);
+    if (!btf_is_struct(type)) continue;
+    const std::string name = name_of(types.get(), type->name_off);
+    if (const Structure* ours = find(name)) {
+      compare(types.get(), type, *ours);
+      compared.insert(name);
+    }
+  }
+  for (const Structure& one : structures())
+    EXPECT_TRUE(compared.contains(one.name)) << one.name << " is in no map";
+}
+
+// What a map holds is a structure of abi.h (or a plain number).
+TEST(Abi, MapsHoldNothingElse) {
+  const Btf types = parse(MAGLANE_OBJECT);
+  ASSERT_TRUE(types);
+  const int maps = btf__find_by_name_kind(types.get(), ".maps", BTF_KIND_DATASEC);
+  ASSERT_GT(maps, 0);
+  const btf_type* section = btf__type_by_id(types.get(), static_cast<uint32_t>(maps));
+  unsigned checked = 0;
+  for (unsigned i = 0; i < btf_vlen(section); ++i) {
+    const btf_type* variable = btf__type_by_id(types.get(), btf_var_secinfos(section)[i].type);
+    const btf_type* map = btf__type_by_id(types.get(), variable->type);
+    for (unsigned m = 0; m < btf_vlen(map); ++m) {
+      const std::string member = name_of(types.get(), btf_members(map)[m].name_off);
+      if (member != "key" && member != "value") continue;
+      const btf_type* pointer = btf__type_by_id(types.get(), btf_members(map)[m].type);
+      const btf_type* type =
+          btf__type_by_id(types.get(), static_cast<uint32_t>(btf__resolve_type(types.get(), pointer->type)));
+      ++checked;
+      if (btf_is_int(type)) continue;
+      EXPECT_TRUE(find(name_of(types.get(), type->name_off)))
+          << "map " << name_of(types.get(), variable->name_off) << ": " << member;
+    }
+  }
+  EXPECT_GE(checked, 20U);
+}
+
+TEST(Abi, EnumerationsAgree) {
+  const Btf types = parse(ABI_OBJECT);
+  ASSERT_TRUE(types);
+  for (const auto& [name, ours] : enumerations()) {
+    SCOPED_TRACE("enum " + name);
+    const int id = btf__find_by_name_kind(types.get(), name.c_str(), BTF_KIND_ENUM);
+    ASSERT_GT(id, 0);
+    const btf_type* type = btf__type_by_id(types.get(), static_cast<uint32_t>(id));
+    std::map<std::string, int64_t> theirs;
+    for (unsigned i = 0; i < btf_vlen(type); ++i)
+      theirs[name_of(types.get(), btf_enum(type)[i].name_off)] = btf_enum(type)[i].val;
+    EXPECT_EQ(theirs, ours);
+  }
+}
+
+}  // namespace
+}  // namespace maglane

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/packets/cluster.h"
+
+#include <arpa/inet.h>
+
+#include <cstdlib>
+
+namespace maglane::test {
+namespace {
+
+abi::prefix prefix(const char* text) {
+  const auto cidr = Cidr::parse(text);
+  if (!cidr) std::abort();
+  abi::prefix result{};
+  cidr->address().to_be(result.addr_be);
+  cidr->mask_be(result.mask_be);
+  result.family = static_cast<uint32_t>(cidr->family());
+  return result;
+}
+
+abi::frontend_key frontend_key(const HostPort& address, uint8_t protocol) {
+  abi::frontend_key key{};
+  address.address.to_be(key.addr_be);
+  key.port_be = htons(address.port);
+  key.protocol = protocol;
+  key.family = static_cast<uint8_t>(address.address.family());
+  return key;
+}
+
+}  // namespace
+
+abi::node_config default_config() {
+  abi::node_config config{};
+  // A slot that outlasts any test, so that stamps change only where a case changes them.
+  config.slot_shift = 30;
+  config.hz = 1000;
+  config.ipv4 = config.ipv6 = 1;
+  config.snat_port_min[0] = 20000;
+  config.snat_port_count[0] = 5000;
+  config.snat_port_min[1] = 61000;
+  config.snat_port_count[1] = 4000;
+  config.timeouts = {10, 100, 20, 2, 5, 50};
+  config.pod_cidrs[0] = prefix("10.0.0.0/8");
+  config.pod_cidrs[1] = prefix("fd00::/12");
+  config.service_cidrs[0] = prefix("172.20.0.0/16");
+  config.service_cidrs[1] = prefix("fc00::/112");
+  return config;
+}
+
+Cluster& Cluster::frontend(const FrontendFixture& frontend) {
+  std::erase_if(frontends_, [&](const FrontendFixture& other) {
+    return other.address == frontend.address && other.protocol == frontend.protocol;
+  });
+  frontends_.push_back(frontend);
+  for (const auto* endpoints : {&frontend.endpoints, &frontend.pod_endpoints})
+    for (const HostPort& endpoint : *endpoints)
+      backends_.try_emplace({frontend.protocol, endpoint}, static_cast<uint32_t>(backends_.size() + 1));
+  return *this;
+}
+
+Cluster& Cluster::cluster_ip(const HostPort& address, uint8_t protocol,
+                             const std::vector<HostPort>& endpoints) {
+  return frontend({abi::FRONTEND_CLUSTER_IP, address, protocol, endpoints, endpoints});
+}
+Cluster& Cluster::node_port(const HostPort& address, uint8_t protocol,
+                            const std::vector<HostPort>& endpoints) {
+  return frontend({abi::FRONTEND_NODE_PORT, address, protocol, endpoints, endpoints});
+}
+Cluster& Cluster::load_balancer(const HostPort& address, uint8_t protocol,
+                                const std::vector<HostPort>& endpoints) {
+  return frontend({abi::FRONTEND_LOAD_BALANCER, address, protocol, endpoints, endpoints});
+}
+
+Cluster& Cluster::forget_backend(const HostPort& endpoint, uint8_t protocol) {
+  forgotten_.insert({protocol, endpoint});
+  return *this;
+}
+
+uint32_t Cluster::backend_id(const HostPort& endpoint, uint8_t protocol) const {
+  return backends_.at({protocol, endpoint});
+}
+
+void Cluster::load(DataPlane& plane) const {
+  plane.reset(config, flow_capacity);
+  program(plane);
+}
+
+abi::table_ref Cluster::write_table(DataPlane& plane, const FrontendFixture& frontend,
+                                    const std::vector<HostPort>& endpoints, abi::empty_verdict when_empty,
+                                    uint32_t& next_line) const {
+  if (endpoints.empty()) return {static_cast<uint32_t>(when_empty), 0};
+  // Not a whole number of lines: reading past the end of a table would show.
+  const auto size = static_cast<uint32_t>(endpoints.size() * 7);
+  const abi::table_ref table{next_line * abi::MAGLEV_LINE_ENTRIES, size};
+  abi::maglev_line line{};
+  for (uint32_t i = 0; i < size; ++i) {
+    const uint32_t at = i % abi::MAGLEV_LINE_ENTRIES;
+    if (!at) line = {};
+    line.backend_id[at] = backend_id(endpoints[i % endpoints.size()], frontend.protocol);
+    if (at + 1 == abi::MAGLEV_LINE_ENTRIES || i + 1 == size) plane.put_value("maglev", next_line++, line);
+  }
+  return table;
+}
+
+void Cluster::program_backends(DataPlane& plane) const {
+  for (const auto& [key, id] : backends_) {
+    abi::backend backend{};
+    if (!forgotten_.contains(key)) {
+      key.second.address.to_be(backend.addr_be);
+      backend.port_be = htons(key.second.port);
+      backend.protocol = key.first;
+      backend.family = static_cast<uint8_t>(key.second.address.family());
+      backend.flags = Network::is_local_pod(key.second.address) ? abi::BACKEND_LOCAL : 0;
+    }
+    plane.put_value("backends", id, backend);
+  }
+}
+
+void Cluster::program_node(DataPlane& plane) const {
+  abi::node_state state{};
+  state.epoch = epoch;
+  state.abi_version = abi::MAGLANE_ABI_VERSION;
+  if (!node_address4.empty()) {
+    uint32_t be[4];
+    ip(node_address4).to_be(be);
+    state.addr4_be = be[0];
+  }
+  if (!node_address6.empty()) ip(node_address6).to_be(state.addr6_be);
+  plane.put_value("node_state", uint32_t{0}, state);
+  for (const auto& device : plane.network().devices())
+    plane.put_value("devices", device.index, abi::device{device.flags});
+}
+
+void Cluster::program(DataPlane& plane) const {
+  program_node(plane);
+  program_backends(plane);
+  for (const Bytes& key : plane.keys("frontends")) plane.erase("frontends", key.data());
+  abi::vip_bits bits{};
+  uint32_t next_line = 1;
+  uint32_t service_id = 0;
+  for (const auto& fixture : frontends_) {
+    abi::frontend frontend{};
+    frontend.service_id = ++service_id;
+    frontend.type = static_cast<uint8_t>(fixture.type);
+    frontend.tables[abi::SOURCE_OUTSIDE] =
+        write_table(plane, fixture, fixture.endpoints, fixture.when_empty, next_line);
+    frontend.tables[abi::SOURCE_POD] =
+        write_table(plane, fixture, fixture.pod_endpoints, fixture.when_empty_for_pods, next_line);
+    const auto key = frontend_key(fixture.address, fixture.protocol);
+    plane.put_value("frontends", key, frontend);
+    const uint32_t bit = abi::vip_hash(key.addr_be);
+    bits.word[bit / 64] |= uint64_t{1} << (bit % 64);
+    if (fixture.type != abi::FRONTEND_NODE_PORT)
+      plane.put_value("frontends", frontend_key(HostPort(fixture.address.address, 0), 0), abi::frontend{});
+  }
+  plane.put_value("vip_bits", uint32_t{0}, bits);
+}
+
+}  // namespace maglane::test

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an agent would have programmed, described in addresses: frontends, their endpoints,
+// the node's own addresses, devices. Turned into map contents by the ABI's rules, without the
+// agent's code.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "bpf/abi.h"
+#include "tests/packets/data_plane.h"
+
+namespace maglane::test {
+
+struct FrontendFixture {
+  abi::frontend_type type = abi::FRONTEND_CLUSTER_IP;
+  HostPort address;
+  uint8_t protocol = kProtoTcp;
+  std::vector<HostPort> endpoints;      // for sources outside the cluster
+  std::vector<HostPort> pod_endpoints;  // for its pods
+  abi::empty_verdict when_empty = abi::EMPTY_REJECT;
+  abi::empty_verdict when_empty_for_pods = abi::EMPTY_REJECT;
+};
+
+abi::node_config default_config();
+
+class Cluster {
+ public:
+  abi::node_config config = default_config();
+  uint32_t flow_capacity = 1024;
+  uint32_t epoch = 1;
+  std::string node_address4 = Network::kNodeAddress4;
+  std::string node_address6 = Network::kNodeAddress6;
+
+  // The same endpoints for everyone.
+  Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
+  Cluster& node_port(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
+  Cluster& load_balancer(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
+  Cluster& frontend(const FrontendFixture& frontend);
+  // Tables keep naming the endpoint, but its slot is empty.
+  Cluster& forget_backend(const HostPort& endpoint, uint8_t protocol);
+
+  const std::vector<FrontendFixture>& frontends() const { return frontends_; }
+  uint32_t backend_id(const HostPort& endpoint, uint8_t protocol) const;
+
+  // Empties the data plane and programs it.
+  void load(DataPlane& plane) const;
+  // Programs it over what is there; flows stay.
+  void program(DataPlane& plane) const;
+
+ private:
+  abi::table_ref write_table(DataPlane& plane, const FrontendFixture& frontend,
+                             const std::vector<HostPort>& endpoints, abi::empty_verdict when_empty,
+                             uint32_t& next_line) const;
+  void program_backends(DataPlane& plane) const;
+  void program_node(DataPlane& plane) const;
+
+  using BackendKey = std::pair<uint8_t, HostPort>;
+  std::vector<FrontendFixture> frontends_;
+  std::map<BackendKey, uint32_t> backends_;
+  std::set<BackendKey> forgotten_;
+};
+
+}  // namespace maglane::test

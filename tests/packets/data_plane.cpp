@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/packets/data_plane.h"
+
+namespace maglane::test {
+
+const char* to_string(Program program) {
+  switch (program) {
+    case Program::xdp_uplink:
+      return "xdp_uplink";
+    case Program::tc_uplink:
+      return "tc_uplink";
+    case Program::tc_pod:
+      return "tc_pod";
+  }
+  return "?";
+}
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::pass:
+      return "pass";
+    case Verdict::drop:
+      return "drop";
+    case Verdict::transmit:
+      return "transmit";
+    case Verdict::redirect:
+      return "redirect";
+    case Verdict::aborted:
+      return "aborted";
+  }
+  return "?";
+}
+
+Verdict verdict_of(Program program, int result) {
+  if (program == Program::xdp_uplink) {
+    // enum xdp_action
+    static constexpr Verdict kActions[] = {Verdict::aborted, Verdict::drop, Verdict::pass, Verdict::transmit,
+                                           Verdict::redirect};
+    return result >= 0 && result < 5 ? kActions[result] : Verdict::aborted;
+  }
+  switch (result) {  // linux/pkt_cls.h
+    case -1:
+      return Verdict::pass;  // TC_ACT_UNSPEC
+    case 2:
+      return Verdict::drop;  // TC_ACT_SHOT
+    case 7:
+      return Verdict::redirect;  // TC_ACT_REDIRECT
+    default:
+      return Verdict::aborted;
+  }
+}
+
+std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
+                                          const std::vector<abi::counter>& after, Program program,
+                                          size_t bytes) {
+  const size_t first = program == Program::xdp_uplink ? 0 : size_t{abi::REASON_COUNT};
+  std::optional<abi::reason> found;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const uint64_t packets = after[i].packets - before[i].packets;
+    if (!packets && after[i].bytes == before[i].bytes) continue;
+    const bool ours = i >= first && i < first + abi::REASON_COUNT;
+    if (found || !ours || packets != 1 || after[i].bytes - before[i].bytes != bytes) return std::nullopt;
+    found = static_cast<abi::reason>(i - first);
+  }
+  return found;
+}
+
+}  // namespace maglane::test

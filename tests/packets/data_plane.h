@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The packet path to the packet table: its maps and programs, native or in the kernel. Each
+// test binary links one maker; the random comparison links both.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "bpf/abi.h"
+#include "tests/packets/network.h"
+#include "tests/support/packet_builder.h"
+
+namespace maglane::test {
+
+enum class Program { xdp_uplink, tc_uplink, tc_pod };
+const char* to_string(Program program);
+
+enum class Verdict { pass, drop, transmit, redirect, aborted };
+const char* to_string(Verdict verdict);
+
+// Of a program's return value.
+Verdict verdict_of(Program program, int result);
+// The reason whose counter went up by one packet of so many bytes, and no other did.
+// Counters: by reason + hook * REASON_COUNT.
+std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
+                                          const std::vector<abi::counter>& after, Program program,
+                                          size_t bytes);
+
+struct RunResult {
+  Verdict verdict = Verdict::aborted;
+  Bytes frame;
+  // The one reason that was counted; none, if none or several were, or its bytes are wrong.
+  std::optional<abi::reason> reason;
+  // Natively: the device that the frame was sent to.
+  std::optional<uint32_t> sent_to;
+};
+
+// A packet as it comes in. What XDP never sees (gso, vlan) is for tc alone.
+struct Arrival {
+  Bytes frame;
+  uint32_t device = kUp0;
+  uint16_t gso_segments = 0;
+  uint32_t linear = 0;  // natively at tc: bytes in the first part of the buffer, 0: all
+  bool vlan = false;    // natively: a tag that the device has taken out
+};
+
+class DataPlane {
+ public:
+  virtual ~DataPlane() = default;
+
+  // A data plane as just loaded with these constants: empty maps, flow tables of so many entries.
+  virtual void reset(const abi::node_config& config, uint32_t flow_capacity) = 0;
+  // Map access by the name in bpf/maps.h. Failing to write is a test failure.
+  virtual void put(const std::string& map, const void* key, const void* value) = 0;
+  virtual void erase(const std::string& map, const void* key) = 0;
+  virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;
+  virtual std::vector<Bytes> keys(const std::string& map) = 0;
+
+  // False where this plane has no means to run such a frame: the kernel refuses test frames
+  // at tc that are shorter than their IP header.
+  virtual bool can_run(Program program, const Arrival& arrival) const = 0;
+  virtual RunResult run(Program program, const Arrival& arrival) = 0;
+  // Runs expiry once.
+  virtual abi::expiry_result expire() = 0;
+
+  // The routes that the programs see. Back to the drawn ones at each reset.
+  virtual const Network& network() const = 0;
+  virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
+  // The present slot, of the same clock as stamps.
+  virtual uint32_t slot() = 0;
+  virtual bool native() const = 0;
+
+  template <typename Key, typename Value>
+  void put_value(const std::string& map, const Key& key, const Value& value) {
+    put(map, &key, &value);
+  }
+
+  template <typename Value, typename Key>
+  std::optional<Value> get_value(const std::string& map, const Key& key) {
+    const auto bytes = get(map, &key);
+    if (!bytes || bytes->size() < sizeof(Value)) return std::nullopt;
+    Value value;
+    std::memcpy(&value, bytes->data(), sizeof value);
+    return value;
+  }
+};
+
+std::unique_ptr<DataPlane> make_native_data_plane();
+std::unique_ptr<DataPlane> make_kernel_data_plane();
+
+// The test binary's own: native in packets_native, the kernel's in packets_kernel.
+DataPlane& data_plane();
+
+}  // namespace maglane::test

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "tests/packets/data_plane.h"
+#include "tests/support/native_runtime.h"
+
+namespace maglane::test {
+namespace {
+
+constexpr uint32_t kCounters = uint32_t{abi::REASON_COUNT} * abi::HOOKS;
+
+class NativeDataPlane final : public DataPlane {
+ public:
+  void reset(const abi::node_config& config, uint32_t flow_capacity) override {
+    native_reset();
+    network_ = Network();
+    native_system().config = config;
+    native_map_named("flows4")->limit(flow_capacity);
+    native_map_named("flows6")->limit(flow_capacity);
+    native_system().fib = [this](bpf_fib_lookup& params, uint32_t) {
+      return network_.fib_lookup(params, at_tc_, static_cast<uint32_t>(arrival_->frame.size()),
+                                 arrival_->gso_segments > 1);
+    };
+  }
+
+  void put(const std::string& map, const void* key, const void* value) override {
+    ASSERT_EQ(native_map_named(map)->update(key, value, BPF_ANY), 0) << "writing map " << map;
+  }
+  void erase(const std::string& map, const void* key) override { native_map_named(map)->remove(key); }
+
+  std::optional<Bytes> get(const std::string& map, const void* key) override {
+    native_map* of = native_map_named(map);
+    const auto* value = static_cast<const uint8_t*>(of->find(key));
+    if (!value) return std::nullopt;
+    return Bytes(value, value + of->value_size());
+  }
+
+  std::vector<Bytes> keys(const std::string& map) override {
+    std::vector<Bytes> result;
+    for (const auto& key : native_map_named(map)->keys()) result.emplace_back(key.begin(), key.end());
+    return result;
+  }
+
+  bool can_run(Program, const Arrival&) const override { return true; }
+
+  RunResult run(Program program, const Arrival& arrival) override {
+    static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod};
+    at_tc_ = program != Program::xdp_uplink;
+    arrival_ = &arrival;
+    const auto before = counters();
+    const NativeResult native =
+        native_run(kPrograms[static_cast<int>(program)], arrival.frame, arrival.device,
+                   at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan);
+    RunResult result{verdict_of(program, native.verdict), native.frame,
+                     counted_reason(before, counters(), program, arrival.frame.size()), std::nullopt};
+    if (native.sent_to) result.sent_to = native.sent_to;
+    return result;
+  }
+
+  abi::expiry_result expire() override {
+    native_expire();
+    return *get_value<abi::expiry_result>("expiry_result", uint32_t{0});
+  }
+
+  const Network& network() const override { return network_; }
+  void move_neighbour(const IpAddress& address, const Mac& to) override {
+    network_.move_neighbour(address, to);
+  }
+  uint32_t slot() override {
+    return static_cast<uint32_t>(native_system().jiffies >> native_system().config.slot_shift) &
+           abi::STAMP_SLOT_MASK;
+  }
+  bool native() const override { return true; }
+
+ private:
+  std::vector<abi::counter> counters() {
+    std::vector<abi::counter> all;
+    for (uint32_t i = 0; i < kCounters; ++i) all.push_back(*get_value<abi::counter>("counters", i));
+    return all;
+  }
+
+  Network network_;
+  bool at_tc_ = false;
+  const Arrival* arrival_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<DataPlane> make_native_data_plane() {
+  return std::make_unique<NativeDataPlane>();
+}
+
+}  // namespace maglane::test

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is refused, and how, and what is none of the data plane's business.
+#include <gtest/gtest.h>
+
+#include "tests/packets/scenario.h"
+
+namespace maglane::test {
+namespace {
+
+using namespace abi;
+
+void no_endpoint_is_refused(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {}).node_port(s.node(), s.variant.protocol, {});
+  const Packet outside = s.first(s.client(), s.node()), inside = s.first(s.local(0, 40000), s.vip());
+  s.uplink(outside).rejected(REASON_NO_ENDPOINT, s.port_unreachable(outside));
+  s.pod(inside).rejected(REASON_NO_ENDPOINT, s.port_unreachable(inside));
+  const Packet plain = s.later(s.client(), s.node());
+  s.uplink(plain).rejected(REASON_NO_ENDPOINT, s.port_unreachable(plain));
+  EXPECT_EQ(s.flow_count(), 0U);
+}
+
+void refusal_quotes_as_much_as_it_may(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {});
+  for (const size_t size : {0, 1, 7, 40, 63, 64, 65, 100, 1000, 1400}) {
+    const Packet packet = s.first(s.client(), s.node()).payload_size(size).tos(0x10).ttl(1);
+    s.uplink(packet).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+  }
+}
+
+void refusal_leaves_out_ethernet_padding(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {});
+  const Packet packet = s.first(s.client(), s.node());
+  s.uplink(packet.trailer(30)).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+}
+
+void refused_with_options(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {});
+  const Packet packet = s.first(s.client(), s.node()).options(Bytes(40, 1));
+  s.uplink(packet).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+}
+
+void unused_port_is_refused(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  const Packet packet = s.first(s.local(0, 40000), s.vip(81));
+  s.pod(packet).rejected(REASON_UNUSED_PORT, s.port_unreachable(packet));
+  const Packet outside = s.first(s.client(), s.vip(81));
+  s.uplink(outside).rejected(REASON_UNUSED_PORT, s.port_unreachable(outside));
+}
+
+void the_same_port_of_another_protocol_is_unused(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.tcp() ? kProtoUdp : kProtoTcp, {s.other_pod()});
+  const Packet packet = s.first(s.local(0, 40000), s.vip());
+  s.pod(packet).rejected(REASON_UNUSED_PORT, s.port_unreachable(packet));
+}
+
+void unused_service_address_goes_nowhere(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  const HostPort unused = s.pick("172.20.0.99:80", "[fc00::99]:80");
+  s.pod(s.first(s.local(0, 40000), unused)).dropped(REASON_UNUSED_ADDRESS);
+  s.uplink(s.first(s.client(), unused)).dropped(REASON_UNUSED_ADDRESS);
+  s.pod(Packet::icmp(s.local().address, unused.address, 8, 0)).dropped(REASON_UNUSED_ADDRESS);
+}
+
+void policy_local_without_endpoint_is_silent(Scenario& s) {
+  s.cluster.frontend({FRONTEND_NODE_PORT, s.node(), s.variant.protocol, {}, {s.remote()}, EMPTY_DROP});
+  s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_LOCAL_ENDPOINT);
+  s.pod(s.first(s.local(0, 40000), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+}
+
+void other_traffic_is_left_alone(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()})
+      .node_port(s.node(), s.variant.protocol, {s.local()});
+  s.pod(s.first(s.local(0, 40000), s.other_pod())).passed(REASON_NOT_OURS);
+  s.pod(s.first(s.local(0, 40000), s.client(443))).passed(REASON_NOT_OURS);
+  s.uplink(s.first(s.client(), s.node(22))).passed(REASON_NOT_OURS);
+  s.uplink(s.later(s.remote(), s.local(0, 40000))).passed(REASON_NOT_OURS);
+  s.uplink(s.first(s.client(), s.node()).to_address(s.other_pod().address).ttl(1)).passed(REASON_NOT_OURS);
+  EXPECT_EQ(s.flow_count(), 0U);
+}
+
+void arp_and_other_ethernet_types_pass(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  for (const uint16_t type : {0x0806, 0x88cc, 0x8847, 0x0026})
+    s.uplink(Packet::ethernet(type)).passed(REASON_NOT_IP);
+  s.pod(Packet::ethernet(0x0806)).passed(REASON_NOT_IP);
+}
+
+void icmp_and_multicast_pass(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  const IpAddress group = s.pick("224.0.0.251:0", "[ff02::fb]:0").address;
+  s.uplink(Packet::udp(s.client(5353), HostPort(group, 5353))).passed(REASON_NOT_OURS);
+  s.uplink(Packet::icmp(s.client().address, s.node().address, s.v4() ? 8 : 128, 0)).passed(REASON_NOT_OURS);
+  if (s.v4()) return;
+  // Neighbour solicitation and advertisement, router advertisement (RFC 4861).
+  for (const uint8_t type : {135, 136, 134})
+    s.uplink(Packet::icmp(ip("fe80::1"), ip("ff02::1:ff00:1"), type, 0).ttl(255).payload_size(20))
+        .passed(REASON_NOT_OURS);
+  s.uplink(Packet::icmp(s.client().address, s.node().address, 135, 0).ttl(255).payload_size(20))
+      .passed(REASON_NOT_OURS);
+}
+
+void fragments(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()})
+      .node_port(s.node(), s.variant.protocol, {s.local()});
+  const Packet packet = s.first(s.local(0, 40000), s.vip()).payload_size(64);
+  s.pod(packet.fragment(0, true)).dropped(REASON_FRAGMENT);
+  s.pod(packet.fragment(1480, true)).dropped(REASON_FRAGMENT);
+  s.pod(packet.fragment(2960, false)).dropped(REASON_FRAGMENT);
+  s.pod(packet.to(s.other_pod()).fragment(0, true)).passed(REASON_NOT_OURS);
+  // May be for any socket of the node: its stack puts the fragments together.
+  s.uplink(s.first(s.client(), s.node()).payload_size(64).fragment(1480, false)).passed(REASON_NOT_OURS);
+}
+
+void atomic_fragment(Scenario& s) {
+  // Offset 0 and nothing to follow: still with a fragment header (RFC 6946).
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  s.pod(s.first(s.local(0, 40000), s.vip()).fragment(0, false)).dropped(REASON_FRAGMENT);
+}
+
+void other_protocols(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  for (const int protocol : {int{kProtoSctp}, 47, 50, 4, 41, 255})
+    s.pod(Packet::other(s.local().address, s.vip().address, static_cast<uint8_t>(protocol)))
+        .dropped(REASON_UNSUPPORTED_PROTOCOL);
+  s.pod(Packet::icmp(s.local().address, s.vip().address, s.v4() ? 8 : 128, 0))
+      .dropped(REASON_UNSUPPORTED_PROTOCOL);
+  s.pod(Packet::other(s.local().address, s.other_pod().address, kProtoSctp)).passed(REASON_NOT_OURS);
+}
+
+void hop_limit(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(), s.node()).ttl(2)).sent(s.first(s.client(), s.local()).ttl(1));
+  for (const uint8_t ttl : {0, 1})
+    s.uplink(s.first(s.client(), s.node()).ttl(ttl)).dropped(REASON_TTL_EXCEEDED);
+  s.uplink(s.first(s.client(), s.node()).ttl(255)).sent(s.first(s.client(), s.local()).ttl(254));
+}
+
+void flow_table_full(Scenario& s) {
+  s.cluster.flow_capacity = 3;  // one connection and a half
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  s.uplink(s.first(s.client(40000), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  s.uplink(s.first(s.client(40001), s.node())).dropped(REASON_FLOW_TABLE_FULL);
+  EXPECT_EQ(s.flow_count(), 2U) << "half a connection was left behind";
+}
+
+void flow_table_exactly_full(Scenario& s) {
+  s.cluster.flow_capacity = 2;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(40000), s.node())).sent(s.first(s.client(40000), s.local()).hop());
+  s.uplink(s.first(s.client(40001), s.node())).dropped(REASON_FLOW_TABLE_FULL);
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.client(40000), s.local()).hop());
+}
+
+void no_source_ports_configured(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_SOURCE_PORT);
+  EXPECT_EQ(s.flow_count(), 0U);
+}
+
+void node_without_address(Scenario& s) {
+  s.cluster.node_address4 = s.cluster.node_address6 = "";
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_SOURCE_ADDRESS);
+}
+
+void missing_backend(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()})
+      .forget_backend(s.local(), s.variant.protocol);
+  s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_BACKEND);
+  EXPECT_EQ(s.flow_count(), 0U);
+}
+
+void family_that_is_switched_off(Scenario& s) {
+  (s.v4() ? s.cluster.config.ipv4 : s.cluster.config.ipv6) = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(), s.node())).passed(REASON_NOT_IP);
+}
+
+}  // namespace
+
+std::vector<Case> refusal_cases() {
+  return {
+      {"no_endpoint_is_refused", no_endpoint_is_refused},
+      {"refusal_quotes_as_much_as_it_may", refusal_quotes_as_much_as_it_may},
+      {"refusal_leaves_out_ethernet_padding", refusal_leaves_out_ethernet_padding},
+      {"refused_with_options", refused_with_options, Case::ipv4_only},
+      {"unused_port_is_refused", unused_port_is_refused},
+      {"the_same_port_of_another_protocol_is_unused", the_same_port_of_another_protocol_is_unused},
+      {"unused_service_address_goes_nowhere", unused_service_address_goes_nowhere},
+      {"policy_local_without_endpoint_is_silent", policy_local_without_endpoint_is_silent},
+      {"other_traffic_is_left_alone", other_traffic_is_left_alone},
+      {"arp_and_other_ethernet_types_pass", arp_and_other_ethernet_types_pass, Case::once},
+      {"icmp_and_multicast_pass", icmp_and_multicast_pass},
+      {"fragments", fragments},
+      {"atomic_fragment", atomic_fragment, Case::ipv6_only},
+      {"other_protocols", other_protocols},
+      {"hop_limit", hop_limit},
+      {"flow_table_full", flow_table_full},
+      {"flow_table_exactly_full", flow_table_exactly_full},
+      {"no_source_ports_configured", no_source_ports_configured},
+      {"node_without_address", node_without_address},
+      {"missing_backend", missing_backend},
+      {"family_that_is_switched_off", family_that_is_switched_off},
+  };
+}
+
+}  // namespace maglane::test

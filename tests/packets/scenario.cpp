@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/packets/scenario.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace maglane::test {
+namespace {
+
+constexpr const char* kReasonNames[] = {
+#define X(constant, name, verdict, meaning) name,
+    MAGLANE_REASONS(X)
+#undef X
+};
+
+std::string reason_name(std::optional<abi::reason> reason) {
+  return reason ? kReasonNames[*reason] : "not exactly one reason";
+}
+
+bool in_source_port_range(const abi::node_config& config, uint16_t port) {
+  for (int i = 0; i < 2; ++i)
+    if (port >= config.snat_port_min[i] && port < config.snat_port_min[i] + config.snat_port_count[i])
+      return true;
+  return false;
+}
+
+}  // namespace
+
+std::string Variant::name() const {
+  return fmt::format("{}{}{}", mode == Mode::xdp ? "Xdp" : "Tc", family == Family::ipv4 ? "V4" : "V6",
+                     protocol == kProtoTcp ? "Tcp" : "Udp");
+}
+
+Outcome::Outcome(Scenario& scenario, Arrival arrival, bool from_pod)
+    : scenario_(scenario), arrival_(std::move(arrival)), from_pod_(from_pod) {
+  const auto run = [&](Program program) {
+    if (!scenario_.plane.can_run(program, arrival_)) return;
+    runs_.push_back({program, scenario_.plane.run(program, arrival_)});
+    if (last().reason) Scenario::reasons_met().insert(*last().reason);
+  };
+  if (!from_pod_ && scenario_.variant.mode == Mode::xdp && arrival_.gso_segments == 0) {
+    run(Program::xdp_uplink);
+    if (runs_.empty() || last().verdict != Verdict::pass) return;
+    EXPECT_EQ(hex(last().frame), hex(arrival_.frame))
+        << "XDP changed a packet that it passed on: " << story();
+  }
+  run(from_pod_ ? Program::tc_pod : Program::tc_uplink);
+}
+
+std::string Outcome::story() const {
+  std::string text = "\n  in:  " + describe(arrival_.frame);
+  for (const Run& run : runs_)
+    text += fmt::format("\n  {}: {}, {}\n  out: {}", to_string(run.program), to_string(run.result.verdict),
+                        reason_name(run.result.reason), describe(run.result.frame));
+  return text;
+}
+
+bool Outcome::expect_run(const Run& run, Verdict verdict, abi::reason reason, int line) const {
+  if (run.result.verdict == verdict && run.result.reason == reason) return true;
+  ADD_FAILURE() << "line " << line << ": expected " << to_string(verdict) << ", " << reason_name(reason)
+                << " at " << to_string(run.program) << story();
+  return false;
+}
+
+void Outcome::expect_frame(const Bytes& expected, int line) const {
+  if (last().frame == expected) return;
+  ADD_FAILURE() << "line " << line << ": expected " << describe(expected) << story() << "\n  expected "
+                << hex(expected) << "\n  but was  " << hex(last().frame);
+}
+
+void Outcome::passed(abi::reason reason, int line) const {
+  if (runs_.empty()) return;
+  for (const Run& run : runs_) expect_run(run, Verdict::pass, reason, line);
+  expect_frame(arrival_.frame, line);
+}
+
+void Outcome::dropped(abi::reason reason, int line) const {
+  // XDP may have left it to tc, which drops it.
+  if (runs_.size() > 1) expect_run(runs_[0], Verdict::pass, abi::REASON_TO_TC, line);
+  expect_run(runs_.back(), Verdict::drop, reason, line);
+}
+
+void Outcome::rejected(abi::reason reason, const Bytes& expected, int line) const {
+  EXPECT_EQ(runs_.size(), 1U) << "line " << line << story();
+  const bool at_xdp = runs_[0].program == Program::xdp_uplink;
+  expect_run(runs_[0], at_xdp ? Verdict::transmit : Verdict::redirect, reason, line);
+  expect_frame(expected, line);
+  EXPECT_EQ(last().sent_to.value_or(arrival_.device), arrival_.device) << "line " << line;
+}
+
+void Outcome::sent(const Packet& expected, int line) const {
+  const auto hop = scenario_.plane.network().next_hop(expected.destination().address);
+  ASSERT_TRUE(hop) << "line " << line << ": the case expects a packet to where there is no route";
+  const bool same_device = hop->device == arrival_.device;
+  const bool at_xdp = runs_[0].program == Program::xdp_uplink;
+  const bool xdp_sends =
+      at_xdp && hop->destination &&
+      (same_device || (scenario_.plane.network().device(hop->device).flags & abi::DEVICE_XDP));
+  const abi::reason reason = !hop->destination ? abi::REASON_RESOLVING
+                             : same_device     ? abi::REASON_TRANSMITTED
+                                               : abi::REASON_REDIRECTED;
+  if (at_xdp && !xdp_sends && !expect_run(runs_[0], Verdict::pass, abi::REASON_TO_TC, line)) return;
+  const Verdict verdict = xdp_sends && same_device ? Verdict::transmit : Verdict::redirect;
+  EXPECT_EQ(runs_.size(), at_xdp && !xdp_sends ? 2U : 1U) << "line " << line << story();
+  if (!expect_run(runs_.back(), verdict, reason, line)) return;
+  expect_frame((hop->destination ? expected.macs(hop->source, *hop->destination) : expected).bytes(), line);
+  EXPECT_EQ(last().sent_to.value_or(hop->device), hop->device) << "line " << line;
+}
+
+uint16_t Outcome::sent_from_new_port(const Packet& expected, int line) const {
+  const Parsed out = parse(last().frame);
+  if (!out.ports || !in_source_port_range(scenario_.cluster.config, out.source_port)) {
+    ADD_FAILURE() << "line " << line << ": expected a translated source port" << story();
+    return 0;
+  }
+  sent(expected.from(HostPort(expected.source().address, out.source_port)), line);
+  return out.source_port;
+}
+
+Outcome Scenario::arrive(const Arrival& arrival, bool from_pod) {
+  if (!loaded_) cluster.load(plane);
+  loaded_ = true;
+  return Outcome(*this, arrival, from_pod);
+}
+
+HostPort Scenario::client(uint16_t port) const {
+  return {ip(v4() ? "198.51.100.7" : "2001:db8:c::7"), port};
+}
+HostPort Scenario::vip(uint16_t port) const {
+  return {ip(v4() ? "172.20.0.10" : "fc00::10"), port};
+}
+HostPort Scenario::node(uint16_t port) const {
+  return {ip(v4() ? Network::kNodeAddress4 : Network::kNodeAddress6), port};
+}
+HostPort Scenario::local(int n, uint16_t port) const {
+  return {ip(fmt::format("{}{}", v4() ? "10.1.0." : "fd01::", 10 + n)), port};
+}
+HostPort Scenario::other_pod(uint16_t port) const {
+  return {ip(v4() ? "10.1.1.10" : "fd01:0:0:1::10"), port};
+}
+HostPort Scenario::remote(uint16_t port) const {
+  return {ip(v4() ? "10.2.0.10" : "fd02::10"), port};
+}
+HostPort Scenario::remote_c(uint16_t port) const {
+  return {ip(v4() ? "10.3.0.10" : "fd03::10"), port};
+}
+HostPort Scenario::low_mtu_pod(uint16_t port) const {
+  return {ip(v4() ? "10.1.2.10" : "fd01:0:0:2::10"), port};
+}
+
+Packet Scenario::first(const HostPort& from, const HostPort& to) const {
+  return tcp() ? Packet::tcp(from, to, kSyn).tcp_options({2, 4, 5, 0xb4}) : Packet::udp(from, to);
+}
+
+Packet Scenario::later(const HostPort& from, const HostPort& to, uint8_t flags) const {
+  return tcp() ? Packet::tcp(from, to, flags).payload("payload") : Packet::udp(from, to).payload("another");
+}
+
+Bytes Scenario::port_unreachable(const Packet& packet) const {
+  Bytes quote = packet.ip_bytes();
+  if (quote.size() > 128) quote.resize(128);
+  const IpAddress from = packet.destination().address, to = packet.source().address;
+  const Packet error = v4() ? Packet::icmp(from, to, 3, 3) : Packet::icmp(from, to, 1, 4);
+  const Bytes in = packet.bytes();
+  Mac destination{}, source{};
+  std::copy_n(in.begin(), 6, destination.begin());
+  std::copy_n(in.begin() + 6, 6, source.begin());
+  return error.id(0).dont_fragment(false).payload(quote).macs(destination, source).bytes();
+}
+
+size_t Scenario::flow_count() {
+  return plane.keys("flows4").size() + plane.keys("flows6").size();
+}
+
+void Scenario::age_flows(uint32_t slots) {
+  const uint32_t slot = (plane.slot() - slots) & abi::STAMP_SLOT_MASK;
+  const auto age = [&](const char* map, size_t body) {
+    for (const Bytes& key : plane.keys(map)) {
+      Bytes flow = *plane.get(map, key.data());
+      uint32_t stamp = 0;
+      const size_t at = body + offsetof(abi::flow_body, stamp);
+      std::memcpy(&stamp, flow.data() + at, sizeof stamp);
+      stamp = (stamp & ~uint32_t{abi::STAMP_SLOT_MASK}) | slot;
+      std::memcpy(flow.data() + at, &stamp, sizeof stamp);
+      plane.put(map, key.data(), flow.data());
+    }
+  };
+  age("flows4", offsetof(abi::flow4, body));
+  age("flows6", offsetof(abi::flow6, body));
+}
+
+std::set<abi::reason>& Scenario::reasons_met() {
+  static std::set<abi::reason> met;
+  return met;
+}
+
+std::vector<Variant> Case::variants() const {
+  std::vector<Variant> result;
+  for (const Mode mode : {Mode::xdp, Mode::tc})
+    for (const Family family : {Family::ipv4, Family::ipv6})
+      for (const uint8_t protocol : {kProtoTcp, kProtoUdp}) {
+        const bool v4 = family == Family::ipv4, tcp = protocol == kProtoTcp;
+        if ((which == tcp_only && !tcp) || (which == udp_only && tcp) || (which == ipv4_only && !v4) ||
+            (which == ipv6_only && v4) || (which == once && !(v4 && tcp)))
+          continue;
+        result.push_back({family, protocol, mode});
+      }
+  return result;
+}
+
+const std::vector<Case>& all_cases() {
+  static const std::vector<Case> cases = [] {
+    std::vector<Case> all;
+    for (const auto& some :
+         {forwarding_cases(), connection_cases(), refusal_cases(), malformed_cases(), next_hop_cases()})
+      all.insert(all.end(), some.begin(), some.end());
+    return all;
+  }();
+  return cases;
+}
+
+}  // namespace maglane::test

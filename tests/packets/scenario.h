@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One case of the packet table as it plays: a cluster, packets that come in, and what must
+// become of each, byte for byte. Expected frames are built anew by packet_builder, never by
+// changing what the data plane put out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/packets/cluster.h"
+#include "tests/packets/data_plane.h"
+
+namespace maglane::test {
+
+// Uplinks run XDP and then tc on what XDP leaves, or tc alone (--xdp off).
+enum class Mode { xdp, tc };
+
+struct Variant {
+  Family family = Family::ipv4;
+  uint8_t protocol = kProtoTcp;
+  Mode mode = Mode::xdp;
+  std::string name() const;
+};
+
+class Scenario;
+
+// What became of one packet. Each check is a test failure with both packets in words when it
+// does not hold; `line` tells which check it was.
+class Outcome {
+ public:
+  Outcome(Scenario& scenario, Arrival arrival, bool from_pod);
+
+  // Left alone, by every program that saw it.
+  void passed(abi::reason reason, int line = __builtin_LINE()) const;
+  void dropped(abi::reason reason, int line = __builtin_LINE()) const;
+  // Sent to where the test network's routes say, as exactly this packet; its MAC addresses
+  // are filled in here.
+  void sent(const Packet& expected, int line = __builtin_LINE()) const;
+  // The same, but the source port is one of the node's translation range: the port.
+  uint16_t sent_from_new_port(const Packet& expected, int line = __builtin_LINE()) const;
+  // Answered out of the device it came from, with exactly this frame.
+  void rejected(abi::reason reason, const Bytes& expected, int line = __builtin_LINE()) const;
+
+  // REQUIRES: some program could run it (DataPlane::can_run)
+  const RunResult& last() const { return runs_.back().result; }
+
+ private:
+  struct Run {
+    Program program;
+    RunResult result;
+  };
+
+  bool expect_run(const Run& run, Verdict verdict, abi::reason reason, int line) const;
+  void expect_frame(const Bytes& expected, int line) const;
+  std::string story() const;
+
+  Scenario& scenario_;
+  Arrival arrival_;
+  bool from_pod_;
+  std::vector<Run> runs_;
+};
+
+class Scenario {
+ public:
+  Scenario(DataPlane& on, const Variant& played) : variant(played), plane(on) {}
+
+  const Variant variant;
+  DataPlane& plane;
+  Cluster cluster;
+
+  // Packets come in. Programs the cluster first, if that was not done yet.
+  Outcome uplink(const Packet& packet, uint32_t device = kUp0) { return uplink(packet.bytes(), device); }
+  Outcome uplink(const Bytes& frame, uint32_t device = kUp0) { return arrive({frame, device}, false); }
+  Outcome pod(const Packet& packet, uint32_t device = kPod0) {
+    return arrive({packet.bytes(), device}, true);
+  }
+  Outcome arrive(const Arrival& arrival, bool from_pod);
+  // Programs the cluster again over living flows.
+  void program() { cluster.program(plane); }
+
+  // Addresses of the variant's family.
+  HostPort client(uint16_t port = 40000) const;           // outside the cluster
+  HostPort vip(uint16_t port = 80) const;                 // a cluster IP
+  HostPort node(uint16_t port = 30080) const;             // the node itself
+  HostPort local(int n = 0, uint16_t port = 8080) const;  // pods: 0..2 behind pod0
+  HostPort other_pod(uint16_t port = 8080) const;         // behind pod1
+  HostPort remote(uint16_t port = 8080) const;            // on node B, through up0
+  HostPort remote_c(uint16_t port = 8080) const;          // on node C, through up1
+  HostPort low_mtu_pod(uint16_t port = 8080) const;
+  HostPort pick(const char* ipv4, const char* ipv6) const { return v4() ? HostPort(ipv4) : HostPort(ipv6); }
+  bool v4() const { return variant.family == Family::ipv4; }
+  bool tcp() const { return variant.protocol == kProtoTcp; }
+
+  // Packets of the variant's protocol: SYN or datagram; any later one.
+  Packet first(const HostPort& from, const HostPort& to) const;
+  Packet later(const HostPort& from, const HostPort& to, uint8_t flags = kAck) const;
+  Packet answer(const HostPort& from, const HostPort& to) const { return later(from, to, kSyn | kAck); }
+
+  // ICMP port unreachable from `from` that quotes `packet`, as it must leave.
+  Bytes port_unreachable(const Packet& packet) const;
+
+  size_t flow_count();
+  // Makes every flow look as if it had been idle for so many slots.
+  void age_flows(uint32_t slots);
+
+  // Every reason that any packet of any scenario has met in this process.
+  static std::set<abi::reason>& reasons_met();
+
+ private:
+  bool loaded_ = false;
+};
+
+struct Case {
+  const char* name;
+  std::function<void(Scenario&)> play;
+  // Which variants make sense.
+  enum Which { all, tcp_only, udp_only, ipv4_only, ipv6_only, once } which = all;
+
+  std::vector<Variant> variants() const;
+};
+
+std::vector<Case> forwarding_cases();
+std::vector<Case> connection_cases();
+std::vector<Case> refusal_cases();
+std::vector<Case> malformed_cases();
+std::vector<Case> next_hop_cases();
+const std::vector<Case>& all_cases();
+
+}  // namespace maglane::test

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "agent/kernel/tc_filter.h"
+#include "tests/unit/kernel/sandbox.h"
+
+namespace maglane {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Cleanup : public Sandbox {
+ protected:
+  void end_agent() {
+    data_plane_.reset();
+    bpffs_.reset();
+  }
+  void clean() {
+    end_agent();
+    Status removed = remove_everything(root_);
+    EXPECT_TRUE(removed.ok()) << removed.error().message;
+    EXPECT_FALSE(std::filesystem::exists(root_));
+  }
+  bool tcx_is_empty(uint32_t ifindex) {
+    uint32_t flags = 0, count = 0;
+    bpf_prog_query(static_cast<int>(ifindex), static_cast<bpf_attach_type>(46), 0, &flags, nullptr, &count);
+    return count == 0;
+  }
+};
+
+TEST_F(Cleanup, NothingThere) { clean(); }
+
+TEST_F(Cleanup, LeavesNothing) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
+  ASSERT_TRUE(start()->attach({up0, pod0}, true).ok());
+  Fd held(bpf_obj_get(bpffs_->link("pod0:tc-ingress").c_str()));  // as an inspector may
+  EXPECT_FALSE(tcx_is_empty(pod0.ifindex));
+  clean();
+  EXPECT_EQ(xdp_on(up0.ifindex), "none");
+  EXPECT_TRUE(tcx_is_empty(up0.ifindex));
+  EXPECT_TRUE(tcx_is_empty(pod0.ifindex));
+  clean();
+}
+
+TEST_F(Cleanup, FiltersAndTheirQueueingDiscipline) {
+  WantedDevice pod0{add_veth("pod0"), "pod0", Role::pod}, pod1{add_veth("pod1"), "pod1", Role::pod};
+  run("tc qdisc add dev pod1 clsact");
+  tc_ = TcKind::clsact;
+  ASSERT_TRUE(start()->attach({pod0, pod1}, true).ok());
+  run("tc filter add dev pod1 egress pref 7 bpf da pinned " + bpffs_->program("clock"));
+  clean();
+  EXPECT_THAT(output("tc qdisc show dev pod0 | grep clsact || true"), IsEmpty());
+  EXPECT_THAT(output("tc qdisc show dev pod1"), HasSubstr("clsact"));
+  EXPECT_THAT(output("tc filter show dev pod1 egress"), HasSubstr("pref 7"));
+  EXPECT_THAT(output("tc filter show dev pod1 ingress"), IsEmpty());
+}
+
+TEST_F(Cleanup, FiltersWhoseMarksWereLost) {
+  WantedDevice pod0{add_veth("pod0"), "pod0", Role::pod};
+  tc_ = TcKind::clsact;
+  ASSERT_TRUE(start()->attach({pod0}, true).ok());
+  ASSERT_TRUE(bpffs_->remove_all().ok());
+  EXPECT_NE(*query_filter(pod0.ifindex, Hook::tc_ingress), 0U);
+  clean();
+  EXPECT_EQ(*query_filter(pod0.ifindex, Hook::tc_ingress), 0U);
+}
+
+TEST_F(Cleanup, AfterAnAgentKilledAtAnyPoint) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink};
+  ASSERT_TRUE(start()->attach({up0}, true).ok());
+  // Half-made pins, and a part of the maps.
+  ASSERT_TRUE(Bpffs::pin(data_plane_->map("flows4"), bpffs_->map("flows4~")).ok());
+  ::unlink(bpffs_->map("maglev").c_str());
+  ::unlink(bpffs_->program("clock").c_str());
+  EXPECT_TRUE(start()->attach({up0}, true).ok());
+  EXPECT_FALSE(std::filesystem::exists(bpffs_->map("flows4~")));
+  clean();
+  EXPECT_EQ(xdp_on(up0.ifindex), "none");
+}
+
+}  // namespace
+}  // namespace maglane

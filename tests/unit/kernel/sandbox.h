@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A network namespace and a bpffs directory of a test's own. Needs root.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/kernel/attach.h"
+#include "agent/kernel/fd.h"
+
+namespace maglane {
+
+class Sandbox : public testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  // Runs a shell command in the namespace; a failure fails the test.
+  void run(const std::string& command);
+  std::string output(const std::string& command);
+  // "ip link add NAME type veth peer name NAMEp", both up. Returns NAME's ifindex.
+  uint32_t add_veth(const std::string& name);
+
+  // As a starting agent does it.
+  std::unique_ptr<Attacher> start(XdpPolicy policy = XdpPolicy::automatic);
+  // The id of the link pinned under `pin`; 0 if there is none.
+  uint32_t link_id(const std::string& pin) const;
+  uint32_t link_program(const std::string& pin) const;
+  // "native", "generic" or "none": what is on the device, whoever put it there.
+  std::string xdp_on(uint32_t ifindex) const;
+
+  static DataPlaneOptions small_options();
+
+  std::string root_;
+  std::unique_ptr<Bpffs> bpffs_;  // holds the lock
+  std::shared_ptr<const DataPlane> data_plane_;
+  TcKind tc_ = TcKind::tcx;
+};
+
+// An XDP program of nobody's that passes everything.
+Fd load_foreign_xdp();
+
+}  // namespace maglane
