@@ -18,8 +18,8 @@ enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2 };
 
 // The command line as parsed. Commands hold a reference while it is filled.
 struct Invocation {
-  std::string bpffs;
-  std::string socket;
+  std::string bpffs = "/sys/fs/bpf/maglane";
+  std::string socket = "/run/maglane/agent.sock";
   bool json = false;
   std::function<Result<ExitCode>()> action;  // of the command that was asked for
 };

@@ -29,15 +29,15 @@ void declare(CLI::App& app, Invocation& invocation) {
   // Options of the whole program are understood after the verb too.
   app.fallthrough();
   app.set_version_flag("--version", "maglane " MAGLANE_VERSION);
-  app.add_option("--bpffs", invocation.bpffs, "The directory of the agent's pinned maps")
+  app.add_option("--bpffs", invocation.bpffs,
+                 "The agent's pinned maps (default: $MAGLANE_BPFFS, /sys/fs/bpf/maglane)")
       ->envname("MAGLANE_BPFFS")
-      ->default_str("/sys/fs/bpf/maglane")
       ->option_text("DIR");
-  app.add_option("--socket", invocation.socket, "The agent's control socket")
+  app.add_option("--socket", invocation.socket,
+                 "The agent's control socket (default: $MAGLANE_SOCKET, /run/maglane/agent.sock)")
       ->envname("MAGLANE_SOCKET")
-      ->default_str("/run/maglane/agent.sock")
       ->option_text("PATH");
-  app.add_flag("--json", invocation.json, "Print JSON");
+  app.add_flag("--json", invocation.json, "Print JSON instead of text");
   add_status(app, invocation);
   add_service(app, invocation);
   add_backend(app, invocation);

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for maglane-agent(8)
+
+_maglane_agent() {
+  local current=${COMP_WORDS[COMP_CWORD]} choices=''
+  COMPREPLY=()
+  case ${COMP_WORDS[COMP_CWORD - 1]} in
+    --manifests | --bpffs) compopt -o dirnames; return ;;
+    --config | --socket) compopt -o default; return ;;
+    --node-name | --pod-device | --pod-cidr | --service-cidr | --node-port-addresses | --flow-table-size | \
+      --maglev-entries | --snat-ports) return ;;
+    --uplink) choices=$(command ls /sys/class/net) ;;
+    --network-model) choices="none" ;;
+    --xdp) choices="auto native generic off" ;;
+    --log-level) choices="trace debug info warn error" ;;
+    *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --service-cidr --node-port-addresses
+                --masquerade-all --network-model --xdp --flow-table-size --maglev-entries --snat-ports --bpffs --socket
+                --log-level --cleanup --help --version" ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
+}
+
+complete -F _maglane_agent maglane-agent
