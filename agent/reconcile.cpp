@@ -178,6 +178,7 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::
   if (!planner_) {
     MapLimits limits;
     limits.maglev_entries = config_.maglev_entries;
+    limits.frontends = options_.frontends;
     planner_ = std::make_unique<Planner>(limits, *contents);
   }
   PlanUpdate next = planner_->update(cluster);
@@ -195,7 +196,10 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::
 Status Reconciler::apply(std::span<const Operation> operations) {
   size_t cleanup = cleanup_begin(operations);
   if (auto s = maps_.apply(operations.first(cleanup)); !s) return s;
-  if (!operations.empty()) wait_grace_period();
+  if (!operations.empty()) {
+    wait_grace_period();
+    maps_.release_retired();
+  }
   return maps_.apply(operations.subspan(cleanup));
 }
 
@@ -269,12 +273,14 @@ void Reconciler::log_attachments(const std::vector<Attachment>& before) {
 void Reconciler::expire() {
   // Not one interval after the last: a late run is not to shift the next.
   expiry_due_ = std::max(expiry_due_ + kExpiryInterval, Clock::now());
-  auto result = run_expiry(data_plane_->program("expire"), data_plane_->map("expiry_result"));
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
-  if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
-  if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
-  if (failed_before == result.ok()) publish();
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets());
+    if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
+    if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
+  }
+  if (failed_before == expiry_complaints_.empty()) publish();
 }
 
 // ---- what is told ------------------------------------------------------------------

@@ -18,19 +18,13 @@ static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now);
 static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now);
 
 static const struct table_shape flow_shape4 = {
-	.key_words = 2,
-	.entry_size = sizeof(struct flow_entry4),
-	.first = sizeof(struct table_header),
-	.tail_mask = 0x000000ffffffffffULL, /* ports and protocol */
+	TABLE_SHAPE_FLOW4,
 	.scan = flow_scan4_at,
 	.victim = flow_victim4_at,
 };
 
 static const struct table_shape flow_shape6 = {
-	.key_words = 5,
-	.entry_size = sizeof(struct flow_entry6),
-	.first = 2 * sizeof(struct table_header),
-	.tail_mask = 0x000000ffffffffffULL,
+	TABLE_SHAPE_FLOW6,
 	.scan = flow_scan6_at,
 	.victim = flow_victim6_at,
 };
@@ -48,8 +42,8 @@ union any_flow {
 /* A flow as it was found: a whole copy. */
 struct flow {
 	union any_flow answer;
-	__u32 meta; /* as in the entry */
-	__u32 pad;
+	__u32 meta;		 /* as in the entry */
+	table_location location; /* where it was; with meta it tells whether it still is */
 };
 
 static __always_inline struct flow_body *flow_body(union any_flow *flow, int family)
@@ -143,6 +137,13 @@ static __always_inline int seen_established(__u8 seen, __u8 flags, __u8 protocol
 	return protocol != IPPROTO_TCP || (forward & SEEN_ACK);
 }
 
+/* How far a flow's stamp may lag behind its twin's, which has had packets since: see
+ * flow_repair_twin. */
+static __always_inline __u32 flow_stamp_lag(__u32 limit)
+{
+	return limit / 2 + 1;
+}
+
 static __always_inline __u32 idle_limit(__u8 seen, __u8 flags, __u8 protocol)
 {
 	int established = seen_established(seen, flags, protocol);
@@ -174,15 +175,16 @@ static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family
 	__u32 idle = idle_slots(now, body->stamp);
 	__u8 seen = meta_seen(meta);
 	__u8 protocol = meta & FLOW_META_PROTOCOL;
+	__u32 limit = idle_limit(seen, body->flags, protocol);
 	__u32 class = 0;
 
 	if (protocol == IPPROTO_TCP && seen_closed(seen))
 		class = 3;
-	else if (idle >= idle_limit(seen, body->flags, protocol))
+	else if (idle >= limit + flow_stamp_lag(limit))
 		class = 2;
 	else if (!seen_established(seen, body->flags, protocol))
 		class = 1;
-	return class ? class << (STAMP_SLOT_BITS - 1) | (idle >> 1) : 0;
+	return class ? class << (STAMP_SLOT_BITS - 1) | idle : 0;
 }
 
 /*
@@ -271,23 +273,38 @@ __weak int flow_search6(const union any_tuple *key)
 	return flow_search_of(key, FAMILY_IPV6);
 }
 
-static __always_inline void *flow_search(const union any_tuple *key, int family)
+static __always_inline table_location flow_search(const union any_tuple *key, int family)
 {
-	table_location location = family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
-
-	return table_at(FLOW_MAP(family), location, FLOW_SHAPE(family));
+	return family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
 }
 
 /* TABLE_DONE: *flow is the flow of `key`. TABLE_ABSENT, or TABLE_BUSY. */
 static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
 						   int family)
 {
+	const struct table_shape shape = FLOW_SHAPE(family);
 	struct table_place place = flow_place(key->words, family);
-	void *entry = table_find_home(FLOW_MAP(family), key->words, &place, &flow->meta,
-				      FLOW_SHAPE(family));
+	void *entry =
+		table_find_home(FLOW_MAP(family), key->words, &place, &flow->meta, shape);
 
+	flow->location = table_home_location(&place);
+	if (!entry) {
+		flow->location = flow_search(key, family);
+		entry = table_at(FLOW_MAP(family), flow->location, shape);
+	}
 	if (!entry)
-		entry = flow_search(key, family);
+		return TABLE_ABSENT;
+	return table_copy(entry, key->words, &flow->meta, flow->answer.words, shape);
+}
+
+/* The same where there is no hurry. */
+static __always_inline enum table_result flow_find_slowly(const union any_tuple *key,
+							  struct flow *flow, int family)
+{
+	void *entry;
+
+	flow->location = flow_search(key, family);
+	entry = table_at(FLOW_MAP(family), flow->location, FLOW_SHAPE(family));
 	if (!entry)
 		return TABLE_ABSENT;
 	return table_copy(entry, key->words, &flow->meta, flow->answer.words, FLOW_SHAPE(family));
@@ -367,30 +384,90 @@ static __always_inline void flow_twin_key(union any_tuple *twin, const void *key
 	*tuple_protocol(twin, family) = *tuple_protocol((void *)key, family);
 }
 
-static __always_inline int flow_remove_pair_of(const union any_tuple *key, union any_flow *flow,
+/* Whether `flow` is the other direction of `key`: it leads back where that comes from. The key
+ * alone does not tell. Where one direction was lost, its tuple may be another connection's. */
+static __always_inline int flow_is_twin(union any_flow *flow, const union any_tuple *of, int family)
+{
+	void *key = (void *)of;
+
+	return addr_equal(flow_src(flow, family), tuple_dst(key, family), family) &&
+	       addr_equal(flow_dst(flow, family), tuple_src(key, family), family) &&
+	       *flow_src_port(flow, family) == *tuple_dst_port(key, family) &&
+	       *flow_dst_port(flow, family) == *tuple_src_port(key, family);
+}
+
+/* Removes what was found, unless it has been changed or replaced meanwhile. */
+static __always_inline enum table_result flow_remove_found(const union any_tuple *key,
+							   table_location location, __u32 meta,
+							   int family)
+{
+	return table_remove_found(FLOW_MAP(family), key->words, location, meta, &config.seed,
+				  FLOW_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
+					       const union any_tuple *key, int family)
+{
+	struct flow found;
+
+	if (!twin || !key)
+		return TABLE_ABSENT;
+	if (flow_find_slowly(twin, &found, family) != TABLE_DONE ||
+	    !flow_is_twin(&found.answer, key, family))
+		return TABLE_ABSENT;
+	return flow_remove_found(twin, found.location, found.meta, family);
+}
+
+__weak int flow_remove_twin4(const union any_tuple *twin, const union any_tuple *key)
+{
+	return flow_remove_twin_of(twin, key, FAMILY_IPV4);
+}
+
+__weak int flow_remove_twin6(const union any_tuple *twin, const union any_tuple *key)
+{
+	return flow_remove_twin_of(twin, key, FAMILY_IPV6);
+}
+
+/* Removes the flow of `twin` if it is the other direction of `key`. */
+static __always_inline void flow_remove_twin(const union any_tuple *twin,
+					     const union any_tuple *key, int family)
+{
+	if (family == FAMILY_IPV4)
+		flow_remove_twin4(twin, key);
+	else
+		flow_remove_twin6(twin, key);
+}
+
+static __always_inline int flow_remove_pair_of(const union any_tuple *key, struct flow *flow,
 					       int family)
 {
 	union any_tuple twin;
 
 	if (!key || !flow)
 		return 0;
-	flow_twin_key(&twin, key, flow, family);
-	flow_remove(&twin, family);
-	flow_remove(key, family);
+	if (flow_remove_found(key, flow->location, flow->meta, family) != TABLE_DONE)
+		return 0;
+	flow_twin_key(&twin, key, &flow->answer, family);
+	flow_remove_twin(&twin, key, family);
 	return 0;
 }
 
-__weak int flow_remove_pair4(const union any_tuple *key, union any_flow *flow)
+__weak int flow_remove_pair4(const union any_tuple *key, struct flow *flow)
 {
 	return flow_remove_pair_of(key, flow, FAMILY_IPV4);
 }
 
-__weak int flow_remove_pair6(const union any_tuple *key, union any_flow *flow)
+__weak int flow_remove_pair6(const union any_tuple *key, struct flow *flow)
 {
 	return flow_remove_pair_of(key, flow, FAMILY_IPV6);
 }
 
-static __always_inline void flow_remove_pair(const union any_tuple *key, union any_flow *flow,
+/*
+ * Removes both directions of what was found; nothing, if another CPU was faster: a flow that
+ * was made meanwhile is not the one that the caller wants to be rid of. Two CPUs that find
+ * the same closed flow must not both come to own its tuple.
+ */
+static __always_inline void flow_remove_pair(const union any_tuple *key, struct flow *flow,
 					     int family)
 {
 	if (family == FAMILY_IPV4)
@@ -436,24 +513,39 @@ static __always_inline void flow_make_twin(union any_flow *made, union any_tuple
 
 /* ---- changes ---------------------------------------------------------------------------- */
 
-/* Adds bits to what was seen. Another CPU may be changing the entry, or giving its slot to
- * another flow: a bit goes in only while the version is what it was beside the right key. */
-static __always_inline void flow_add_seen(const union any_tuple *key, __u8 seen, int family)
+/*
+ * Adds bits to what was seen of the flow of `key`; with `twin_of`, only if it is that flow's
+ * other direction. Another CPU may be changing the entry, or giving its slot to another flow:
+ * a bit goes in only while the meta is what it was beside the right key and answer. 0: no.
+ */
+static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
+					 const union any_tuple *twin_of, int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	const __u32 bits = (__u32)seen << FLOW_META_SEEN_SHIFT;
-	void *entry = flow_search(key, family);
+	table_location location = flow_search(key, family);
+	__u32 *entry = table_at(FLOW_MAP(family), location, shape);
+	union any_flow answer;
 
 	for (int tries = 0; entry && tries < 4; tries++) {
 		__u32 meta;
+		enum table_result found =
+			table_copy(entry, key->words, &meta, answer.words, shape);
 
-		if (!table_matches(entry, key->words, &meta, shape) || (meta & bits) == bits)
-			return;
-		if (table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
-			return;
+		if (found == TABLE_ABSENT || (found == TABLE_DONE && twin_of &&
+					      !flow_is_twin(&answer, twin_of, family)))
+			return 1;
+		if (found != TABLE_DONE)
+			return 0;
+		if ((meta & bits) == bits ||
+		    table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
+			return 1;
 	}
+	return !entry;
 }
 
+/* The twin first: as long as it has not got the bits, the flow itself goes without them, and
+ * the next packet tries again. */
 static __always_inline int flow_note_seen_of(const union any_tuple *key, union any_flow *flow,
 					     __u8 seen, int family)
 {
@@ -461,9 +553,9 @@ static __always_inline int flow_note_seen_of(const union any_tuple *key, union a
 
 	if (!key || !flow)
 		return 0;
-	flow_add_seen(key, seen, family);
 	flow_twin_key(&twin, key, flow, family);
-	flow_add_seen(&twin, seen << SEEN_TWIN_SHIFT, family);
+	if (flow_add_seen(&twin, seen << SEEN_TWIN_SHIFT, key, family))
+		flow_add_seen(key, seen, NULL, family);
 	return 0;
 }
 
@@ -497,90 +589,117 @@ enum { FLOW_HOP_WORDS = 3 };
 				    __builtin_offsetof(struct flow6, body.stamp)) /                \
 	 8)
 
-static __always_inline int flow_store_hop_of(const union any_tuple *key,
-					     const union any_flow *flow, int family)
+static __always_inline int flow_store_hop_of(const union any_tuple *key, const struct flow *flow,
+					     int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	const __u32 first = FLOW_HOP_WORD(family);
 	struct table_header *header;
-	table_location location;
 	__u64 *entry;
 	__u32 index;
-	__u32 meta;
 
 	if (!key || !flow)
 		return 0;
-	location = family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
-	index = location >> TABLE_SLOT_BITS;
-	entry = table_at(FLOW_MAP(family), location, shape);
+	index = flow->location >> TABLE_SLOT_BITS;
+	entry = table_at(FLOW_MAP(family), flow->location, shape);
 	header = table_bucket(FLOW_MAP(family), &index);
 	if (!entry || !header || !table_lock(header))
 		return 0;
-	if (table_matches(entry, key->words, &meta, shape)) {
+	if (table_still(entry, key->words, flow->meta, shape)) {
 		table_begin_change(entry, shape);
 		for (int i = 0; i < FLOW_HOP_WORDS; i++)
-			table_store64(&entry[shape.key_words + first + i], flow->words[first + i]);
+			table_store64(&entry[shape.key_words + first + i],
+				      flow->answer.words[first + i]);
 		table_end_change(entry, shape);
 	}
 	table_unlock(header);
 	return 0;
 }
 
-__weak int flow_store_hop4(const union any_tuple *key, const union any_flow *flow)
+__weak int flow_store_hop4(const union any_tuple *key, const struct flow *flow)
 {
 	return flow_store_hop_of(key, flow, FAMILY_IPV4);
 }
 
-__weak int flow_store_hop6(const union any_tuple *key, const union any_flow *flow)
+__weak int flow_store_hop6(const union any_tuple *key, const struct flow *flow)
 {
 	return flow_store_hop_of(key, flow, FAMILY_IPV6);
 }
 
-/* Writes the copy's stamp, next hop and MTU back, if its lock can be had; else the next
- * packet will. */
+/* Writes the copy's stamp, next hop and MTU back, if the lock can be had and the flow is
+ * still the one that was copied; else the next packet will. */
 static __always_inline void flow_store_hop(const union any_tuple *key, struct flow *flow,
 					   int family)
 {
 	if (family == FAMILY_IPV4)
-		flow_store_hop4(key, &flow->answer);
+		flow_store_hop4(key, flow);
 	else
-		flow_store_hop6(key, &flow->answer);
+		flow_store_hop6(key, flow);
 }
 
-static __always_inline int flow_repair_twin_of(const union any_tuple *key, union any_flow *flow,
-					       union any_flow *made, __u8 seen, int family)
+/* A stamp alone: that the connection lives shows in the other direction. */
+static __always_inline void flow_touch(const union any_tuple *key, struct flow *flow, int family)
 {
-	union any_tuple twin;
+	const __u32 limit = idle_limit(meta_seen(flow->meta), flow_body(&flow->answer, family)->flags,
+				       flow->meta & FLOW_META_PROTOCOL);
+	__u32 now = clock_slot();
 
-	if (!key || !flow || !made)
+	if (idle_slots(now, flow_body(&flow->answer, family)->stamp) < flow_stamp_lag(limit))
+		return;
+	flow_body(&flow->answer, family)->stamp = now;
+	flow_store_hop(key, flow, family);
+}
+
+static __always_inline int flow_repair_twin_of(const union any_tuple *key, struct flow *flow,
+					       struct flow *twin, int family)
+{
+	const __u8 seen = meta_seen(flow ? flow->meta : 0);
+	union any_tuple twin_key;
+
+	if (!key || !flow || !twin)
 		return 0;
-	flow_twin_key(&twin, key, flow, family);
-	if (flow_search(&twin, family))
-		return 0;
-	flow_make_twin(made, &twin, key, flow, family);
-	return flow_insert(&twin, made, seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT, family);
+	flow_twin_key(&twin_key, key, &flow->answer, family);
+	switch (flow_find_slowly(&twin_key, twin, family)) {
+	case TABLE_ABSENT:
+		flow_make_twin(&twin->answer, &twin_key, key, &flow->answer, family);
+		flow_insert(&twin_key, &twin->answer,
+			    seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT, family);
+		break;
+	case TABLE_DONE:
+		if (flow_is_twin(&twin->answer, key, family))
+			flow_touch(&twin_key, twin, family);
+		else
+			flow_remove_found(key, flow->location, flow->meta, family);
+		break;
+	default:
+		break;
+	}
+	return 0;
 }
 
-__weak int flow_repair_twin4(const union any_tuple *key, union any_flow *flow,
-			     union any_flow *made, __u8 seen)
+__weak int flow_repair_twin4(const union any_tuple *key, struct flow *flow, struct flow *twin)
 {
-	return flow_repair_twin_of(key, flow, made, seen, FAMILY_IPV4);
+	return flow_repair_twin_of(key, flow, twin, FAMILY_IPV4);
 }
 
-__weak int flow_repair_twin6(const union any_tuple *key, union any_flow *flow,
-			     union any_flow *made, __u8 seen)
+__weak int flow_repair_twin6(const union any_tuple *key, struct flow *flow, struct flow *twin)
 {
-	return flow_repair_twin_of(key, flow, made, seen, FAMILY_IPV6);
+	return flow_repair_twin_of(key, flow, twin, FAMILY_IPV6);
 }
 
-/* Makes the other direction again if it has been lost. `made`: room to do it in. */
+/*
+ * Once in a while for a flow that has packets, before its own stamp is stored. Makes the other
+ * direction again if it has been lost. Keeps its stamp from lagging so far behind that it
+ * would count as expired. And if its tuple has become another connection's, the flow goes:
+ * the next packet makes it anew, with a source port that is free. `twin`: room to do it in.
+ */
 static __always_inline void flow_repair_twin(const union any_tuple *key, struct flow *flow,
-					     union any_flow *made, int family)
+					     struct flow *twin, int family)
 {
 	if (family == FAMILY_IPV4)
-		flow_repair_twin4(key, &flow->answer, made, meta_seen(flow->meta));
+		flow_repair_twin4(key, flow, twin);
 	else
-		flow_repair_twin6(key, &flow->answer, made, meta_seen(flow->meta));
+		flow_repair_twin6(key, flow, twin);
 }
 
 #endif

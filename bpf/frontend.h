@@ -25,10 +25,7 @@ union frontend_words {
 static __always_inline __u32 frontend_scan_at(void *bucket, const __u64 *key, __u8 tag);
 
 static const struct table_shape frontend_shape = {
-	.key_words = 3,
-	.entry_size = sizeof(struct frontend_entry),
-	.first = sizeof(struct table_header),
-	.tail_mask = 0x00000000ffffffffULL, /* port, protocol, family */
+	TABLE_SHAPE_FRONTEND,
 	.scan = frontend_scan_at,
 };
 

@@ -50,7 +50,7 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 		return 1;
 	if (reservation->protocol != IPPROTO_TCP || !seen_closed(meta_seen(other->meta)))
 		return -1;
-	flow_remove_pair(&reservation->reverse, &other->answer, family);
+	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
 }
 
@@ -176,7 +176,8 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 		body->flags = FLOW_SNAT;
 	result = flow_insert(&packet->tuple, answer, reservation->seen, family);
 	if (result == TABLE_DONE) {
-		flow->meta = (__u32)reservation->seen << FLOW_META_SEEN_SHIFT;
+		flow->meta = (__u32)reservation->seen << FLOW_META_SEEN_SHIFT | reservation->protocol;
+		flow->location = TABLE_NOWHERE;
 		return REASON_COUNT;
 	}
 	if (result == TABLE_PRESENT) {
@@ -184,10 +185,10 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 		 * would hold a port for nothing. */
 		result = flow_find(&packet->tuple, flow, family);
 		if (result != TABLE_DONE || *flow_src_port(answer, family) != port)
-			flow_remove(&reservation->reverse, family);
+			flow_remove_twin(&reservation->reverse, &packet->tuple, family);
 		return result == TABLE_DONE ? REASON_COUNT : REASON_TABLE_BUSY;
 	}
-	flow_remove(&reservation->reverse, family);
+	flow_remove_twin(&reservation->reverse, &packet->tuple, family);
 	return result == TABLE_FULL ? REASON_FLOW_TABLE_FULL : REASON_TABLE_BUSY;
 }
 

@@ -174,7 +174,7 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow)) {
-		flow_remove_pair(&packet.tuple, &flow.answer, family);
+		flow_remove_pair(&packet.tuple, &flow, family);
 		found = TABLE_ABSENT;
 	}
 	if (found == TABLE_ABSENT) {

@@ -48,12 +48,24 @@ struct table_shape {
 	__u32 key_words;  /* 64-bit words of the key, the tail included */
 	__u32 entry_size; /* bytes */
 	__u32 first;      /* offset of the first entry in the bucket */
-	__u64 tail_mask;  /* which bits of the key's last word are key */
+	__u64 tail_mask;  /* which bits of the key's last word are key: ports and protocol of a
+			   * flow; port, protocol and family of a frontend */
 	/* table_scan and table_victim of this shape. In BPF they lead to global functions, which
 	 * the verifier looks at once and not at every call. */
 	__u32 (*scan)(void *bucket, const __u64 *key, __u8 tag);
 	__u32 (*victim)(void *bucket, __u32 argument);
 };
+
+/* The shapes of the tables there are; without the functions, which come from their headers. */
+#define TABLE_SHAPE_FLOW4                                                                          \
+	.key_words = 2, .entry_size = sizeof(struct flow_entry4),                                  \
+	.first = sizeof(struct table_header), .tail_mask = 0x000000ffffffffffULL
+#define TABLE_SHAPE_FLOW6                                                                          \
+	.key_words = 5, .entry_size = sizeof(struct flow_entry6),                                  \
+	.first = 2 * sizeof(struct table_header), .tail_mask = 0x000000ffffffffffULL
+#define TABLE_SHAPE_FRONTEND                                                                       \
+	.key_words = 3, .entry_size = sizeof(struct frontend_entry),                               \
+	.first = sizeof(struct table_header), .tail_mask = 0x00000000ffffffffULL
 
 enum table_result {
 	TABLE_DONE = 0,
@@ -64,6 +76,7 @@ enum table_result {
 };
 
 enum {
+	TABLE_KEY_WORDS_MAX = 5,
 	TABLE_LOCK_TRIES = 512,
 	TABLE_READ_TRIES = 16,
 	/* From here on a first bucket shares with the second, the emptier one wins. Leaves
@@ -200,9 +213,10 @@ static __always_inline void table_set_tag(struct table_header *header, __u32 slo
 	table_store8((__u8 *)header->tags + slot, tag);
 }
 
-/* Whether the entry has the key; *meta: what was read, before the rest of it. */
-static __always_inline int table_matches(void *entry, const __u64 *key, __u32 *meta,
-					 const struct table_shape shape)
+/* Whether the entry has the key; *meta: what was read, before the rest of it. *read: what a
+ * load that must follow all of these has to come after (table_after). */
+static __always_inline int table_matches_read(void *entry, const __u64 *key, __u32 *meta,
+					      __u64 *read, const struct table_shape shape)
 {
 	const __u64 *words = entry;
 	__u64 tail = table_load64(&words[shape.key_words - 1]);
@@ -211,10 +225,23 @@ static __always_inline int table_matches(void *entry, const __u64 *key, __u32 *m
 	if (difference)
 		return 0;
 	table_after(words, tail);
-	for (__u32 i = 0; i + 1 < shape.key_words; i++)
-		difference |= table_load64(&words[i]) ^ key[i];
+	*read = 0;
+	for (__u32 i = 0; i + 1 < shape.key_words; i++) {
+		__u64 word = table_load64(&words[i]);
+
+		*read |= word;
+		difference |= word ^ key[i];
+	}
 	*meta = tail >> 32;
 	return !difference;
+}
+
+static __always_inline int table_matches(void *entry, const __u64 *key, __u32 *meta,
+					 const struct table_shape shape)
+{
+	__u64 read;
+
+	return table_matches_read(entry, key, meta, &read, shape);
 }
 
 /* The slot of the key in this bucket, or TABLE_SLOTS. */
@@ -275,6 +302,11 @@ static __always_inline void *table_find_home(void *map, const __u64 *key,
 	return table_matches(entry, key, meta, shape) ? entry : NULL;
 }
 
+static __always_inline table_location table_home_location(const struct table_place *place)
+{
+	return table_locate(place->first, place->home);
+}
+
 /* Everywhere that the key may be. */
 static __always_inline table_location table_search(void *map, const __u64 *key,
 						   const struct table_place *place,
@@ -309,9 +341,9 @@ static __always_inline enum table_result table_copy(void *entry, const __u64 *ke
 	for (__u32 tries = 0; tries < TABLE_READ_TRIES; tries++) {
 		const __u64 *words = entry;
 		__u32 *again = table_meta(entry, shape);
-		__u64 read = 0;
+		__u64 read;
 
-		if (!table_matches(entry, key, meta, shape))
+		if (!table_matches_read(entry, key, meta, &read, shape))
 			return TABLE_ABSENT;
 		if (*meta & TABLE_VERSION_ODD)
 			continue;
@@ -412,8 +444,25 @@ static __always_inline void table_end_change(void *entry, const struct table_sha
 	table_add32(table_meta(entry, shape), TABLE_VERSION_ODD);
 }
 
-/* Empties a slot of `bucket` and keeps the account of entries that are away from their
- * first bucket; `first` is the entry's own first bucket, or NULL if it is not known. */
+/* The first bucket of the entry's own key. */
+static __always_inline void *table_first_of(void *map, const __u64 *entry,
+					    const volatile struct table_seed *seed, __u32 buckets,
+					    const struct table_shape shape)
+{
+	__u64 key[TABLE_KEY_WORDS_MAX];
+	struct table_place place;
+
+	for (__u32 i = 0; i < shape.key_words; i++)
+		key[i] = table_load64(&entry[i]);
+	place = table_place(table_hash(seed, key, shape), buckets);
+	return table_bucket(map, &place.first);
+}
+
+/*
+ * Empties a slot of `bucket` and keeps the account of entries that are away from their first
+ * bucket; `first` is the entry's own first bucket, or NULL if it is not known. The account is
+ * lowered last: as soon as it says 0, an insert of the key no longer looks here.
+ */
 static __always_inline void table_evict(void *map, void *bucket, __u32 slot, void *first,
 					const volatile struct table_seed *seed, __u32 buckets,
 					const struct table_shape shape)
@@ -421,18 +470,16 @@ static __always_inline void table_evict(void *map, void *bucket, __u32 slot, voi
 	struct table_header *header = table_header(bucket);
 	__u32 bit = 1U << slot;
 
-	if (header->foreign & bit) {
-		if (!first) {
-			struct table_place place = table_place(
-				table_hash(seed, table_entry(bucket, slot, shape), shape), buckets);
-
-			first = table_bucket(map, &place.first);
-		}
-		header->foreign &= ~bit;
-		if (first)
-			table_add32(&table_header(first)->overflow, (__u32)-1);
+	if (!(header->foreign & bit)) {
+		table_clear(bucket, slot, shape);
+		return;
 	}
+	if (!first)
+		first = table_first_of(map, table_entry(bucket, slot, shape), seed, buckets, shape);
+	header->foreign &= ~bit;
 	table_clear(bucket, slot, shape);
+	if (first)
+		table_add32(&table_header(first)->overflow, (__u32)-1);
 }
 
 /* ---- insert and remove ------------------------------------------------------------------ */
@@ -463,10 +510,19 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 	return best;
 }
 
+/* Where a key goes in its first bucket: home, or the lowest free slot; or TABLE_SLOTS. */
+static __always_inline __u32 table_slot_for(const struct table_header *header,
+					    const struct table_place *place)
+{
+	if (place->home < TABLE_SLOTS && !table_tag(header, place->home))
+		return place->home;
+	return table_free_slot(header);
+}
+
 /* With both locks held: one of the two buckets takes the entry, giving one up if need be. */
 static __always_inline enum table_result
 table_insert_locked(void *map, void *first, void *second, const __u64 *key, const __u64 *answer,
-		    __u32 state, __u8 tag, __u32 rank_argument,
+		    __u32 state, const struct table_place *place, __u32 rank_argument,
 		    const volatile struct table_seed *seed, __u32 count,
 		    const struct table_shape shape)
 {
@@ -485,14 +541,17 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 			return TABLE_FULL;
 		table_evict(map, bucket, slot, NULL, seed, count, shape);
 	}
-	slot = table_free_slot(table_header(bucket));
+	if (bucket == first)
+		slot = table_slot_for(table_header(bucket), place);
+	else
+		slot = table_free_slot(table_header(bucket));
 	if (slot >= TABLE_SLOTS)
 		return TABLE_FULL;
 	if (bucket != first) {
 		table_add32(&table_header(first)->overflow, 1);
 		table_header(bucket)->foreign |= 1U << slot;
 	}
-	table_fill(bucket, slot, key, state, answer, tag, shape);
+	table_fill(bucket, slot, key, state, answer, place->tag, shape);
 	return TABLE_DONE;
 }
 
@@ -513,7 +572,7 @@ table_insert_crowded(void *map, const __u64 *key, const __u64 *answer, __u32 sta
 		return TABLE_BUSY;
 	if (shape.scan(first, key, place->tag) >= TABLE_SLOTS &&
 	    shape.scan(second, key, place->tag) >= TABLE_SLOTS)
-		result = table_insert_locked(map, first, second, key, answer, state, place->tag,
+		result = table_insert_locked(map, first, second, key, answer, state, place,
 					     rank_argument, seed, count, shape);
 	table_unlock_both(table_header(first), table_header(second), place);
 	return result;
@@ -530,21 +589,19 @@ table_insert(void *map, const __u64 *key, const __u64 *answer, __u32 state,
 {
 	void *bucket = table_bucket(map, &place->first);
 	struct table_header *header = table_header(bucket);
-	enum table_result result = TABLE_DONE;
+	enum table_result result = TABLE_FULL;
 	__u32 slot;
 
 	if (!bucket || !table_lock(header))
 		return TABLE_BUSY;
 	if (shape.scan(bucket, key, place->tag) < TABLE_SLOTS) {
 		result = TABLE_PRESENT;
-	} else if (table_load32(&header->overflow) || table_used_slots(header) >= TABLE_CROWDED) {
-		result = TABLE_FULL;
-	} else {
-		slot = place->home;
-		if (slot >= TABLE_SLOTS || table_tag(header, slot))
-			slot = table_free_slot(header);
-		if (slot < TABLE_SLOTS)
+	} else if (!table_load32(&header->overflow) && table_used_slots(header) < TABLE_CROWDED) {
+		slot = table_slot_for(header, place);
+		if (slot < TABLE_SLOTS) {
 			table_fill(bucket, slot, key, state, answer, place->tag, shape);
+			result = TABLE_DONE;
+		}
 	}
 	table_unlock(header);
 	if (result != TABLE_FULL)
@@ -574,6 +631,44 @@ static __always_inline enum table_result table_remove(void *map, const __u64 *ke
 	if (slot < TABLE_SLOTS) {
 		table_evict(map, bucket, slot, table_bucket(map, &place->first), seed, count,
 			    shape);
+		result = TABLE_DONE;
+	}
+	table_unlock(table_header(bucket));
+	return result;
+}
+
+/* Whether the entry is still the one that was found to be the key's, with this meta, at this
+ * very place. Versions are a slot's own: elsewhere an equal one says nothing. */
+static __always_inline int table_still(void *entry, const __u64 *key, __u32 found,
+				       const struct table_shape shape)
+{
+	__u32 meta;
+
+	return table_matches(entry, key, &meta, shape) && !((meta ^ found) & TABLE_VERSION_MASK);
+}
+
+/*
+ * Removes what was found at `location` with meta `found`: whoever decides from a copy that an
+ * entry has to go must not remove one that was made, or changed, meanwhile. TABLE_DONE: it is
+ * gone. TABLE_ABSENT: it was no longer there. TABLE_BUSY.
+ */
+static __always_inline enum table_result
+table_remove_found(void *map, const __u64 *key, table_location location, __u32 found,
+		   const volatile struct table_seed *seed, __u32 count,
+		   const struct table_shape shape)
+{
+	__u32 index = location >> TABLE_SLOT_BITS;
+	__u32 slot = location & ((1 << TABLE_SLOT_BITS) - 1);
+	enum table_result result = TABLE_ABSENT;
+	void *bucket;
+
+	if (location < 0 || slot >= TABLE_SLOTS)
+		return TABLE_ABSENT;
+	bucket = table_bucket(map, &index);
+	if (!bucket || !table_lock(table_header(bucket)))
+		return TABLE_BUSY;
+	if (table_still(table_entry(bucket, slot, shape), key, found, shape)) {
+		table_evict(map, bucket, slot, NULL, seed, count, shape);
 		result = TABLE_DONE;
 	}
 	table_unlock(table_header(bucket));

@@ -12,6 +12,8 @@
 namespace maglane::inspect {
 namespace {
 
+constexpr uint8_t kSeenOwn = (1U << abi::SEEN_TWIN_SHIFT) - 1;
+
 abi::tuple6 reversed(const abi::tuple6& tuple) {
   abi::tuple6 result = tuple;
   std::memcpy(result.src_be, tuple.dst_be, sizeof result.src_be);
@@ -23,8 +25,8 @@ abi::tuple6 reversed(const abi::tuple6& tuple) {
 
 // `original` and `translated`: as the entry holds them, before and after translation.
 FlowRecord seen_from_client(const abi::tuple6& original, const abi::tuple6& translated,
-                            const abi::flow_body& body, Family family) {
-  FlowRecord record{original, translated, body, family};
+                            const abi::flow_body& body, Family family, uint8_t seen) {
+  FlowRecord record{original, translated, body, family, seen};
   if (record.is_reply()) {
     record.opened = reversed(translated);
     record.translated = reversed(original);
@@ -58,7 +60,10 @@ Connection judge(const FlowRecord* begin, const FlowRecord* end, const PinnedMap
   uint8_t reply = 0;
   uint32_t idle = abi::STAMP_SLOT_MASK;
   for (const FlowRecord* entry = begin; entry != end; ++entry) {
-    (entry->is_reply() ? reply : forward) |= entry->body.seen;
+    const uint8_t own = entry->seen & kSeenOwn;
+    const uint8_t twin = entry->seen >> abi::SEEN_TWIN_SHIFT;
+    forward |= entry->is_reply() ? twin : own;
+    reply |= entry->is_reply() ? own : twin;
     idle = std::min(idle, idle_slots(clock.slot, entry->body.stamp));
   }
   return {state_of(begin->opened.protocol, forward, reply), idle * clock.slot_seconds};
@@ -94,22 +99,22 @@ void fill_tuple(const abi::tuple6& tuple, Family family, v1::Tuple& message) {
 }  // namespace
 
 FlowRecord record_of(const FlowEntry4& entry) {
-  const auto& [key, flow] = entry;
+  const auto& [key, flow, seen] = entry;
   return seen_from_client(
       abi::tuple6{{key.src_be}, {key.dst_be}, key.src_port_be, key.dst_port_be, key.protocol, {}},
       abi::tuple6{{flow.src_be}, {flow.dst_be}, flow.src_port_be, flow.dst_port_be, key.protocol, {}},
-      flow.body, Family::ipv4);
+      flow.body, Family::ipv4, seen);
 }
 
 FlowRecord record_of(const FlowEntry6& entry) {
-  const auto& [key, flow] = entry;
+  const auto& [key, flow, seen] = entry;
   abi::tuple6 translated{};
   std::memcpy(translated.src_be, flow.src_be, sizeof flow.src_be);
   std::memcpy(translated.dst_be, flow.dst_be, sizeof flow.dst_be);
   translated.src_port_be = flow.src_port_be;
   translated.dst_port_be = flow.dst_port_be;
   translated.protocol = key.protocol;
-  return seen_from_client(key, translated, flow.body, Family::ipv6);
+  return seen_from_client(key, translated, flow.body, Family::ipv6, seen);
 }
 
 abi::tuple6 key6_of(const FlowRecord& record) {

@@ -28,6 +28,7 @@ struct FlowRecord {
   abi::tuple6 translated;
   abi::flow_body body;
   Family family = Family::ipv4;
+  uint8_t seen = 0;  // as in FlowEntry4
 
   bool is_reply() const { return (body.flags & abi::FLOW_REPLY) != 0; }
 };

@@ -2,6 +2,7 @@
 #include "agent/kernel/data_plane_config.h"
 
 #include <fmt/format.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include <algorithm>
@@ -63,7 +64,36 @@ uint32_t slot_shift_for(uint32_t hz) {
   return best;
 }
 
-Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz) {
+namespace {
+
+// A table of one bucket would make a key's two buckets the same.
+constexpr uint32_t kFewestBuckets = 2;
+// The share of its slots up to which a table never refuses.
+constexpr double kLoad = 0.85;
+
+}  // namespace
+
+uint32_t DataPlaneOptions::flow_buckets() const {
+  return std::max(kFewestBuckets, (flow_entries + abi::TABLE_SLOTS - 1) / abi::TABLE_SLOTS);
+}
+
+uint32_t DataPlaneOptions::frontend_buckets() const {
+  return std::max(kFewestBuckets, static_cast<uint32_t>(frontends / (kLoad * int{abi::TABLE_SLOTS})) + 1);
+}
+
+uint32_t DataPlaneOptions::frontend_values() const { return frontends + frontends / 2; }
+
+abi::table_seed random_seed() {
+  abi::table_seed seed;
+  for (size_t done = 0; done < sizeof seed;) {
+    const ssize_t got = ::getrandom(reinterpret_cast<uint8_t*>(&seed) + done, sizeof seed - done, 0);
+    if (got > 0) done += static_cast<size_t>(got);
+  }
+  seed.multiplier |= 1;
+  return seed;
+}
+
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed) {
   abi::node_config config{};
   config.hz = hz;
   config.slot_shift = slot_shift_for(hz);
@@ -78,6 +108,9 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
     config.snat_port_min[i] = range.first;
     config.snat_port_count[i] = static_cast<uint16_t>(range.last - range.first + 1);
   }
+  config.seed = seed;
+  config.flow_buckets4 = config.flow_buckets6 = options.flow_buckets();
+  config.frontend_buckets = options.frontend_buckets();
   config.timeouts = timeouts_in_slots(hz, config.slot_shift);
   if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s) return s.error();
   if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr"); !s) {

@@ -28,8 +28,15 @@ struct DataPlaneOptions {
   std::vector<PortRange> snat_ports = {{1024, 29999}, {61000, 65535}};  // one or two
   std::vector<Cidr> pod_cidrs;
   std::vector<Cidr> service_cidrs;
-  uint32_t flow_entries = 524288;       // of each family; a connection takes two
+  uint32_t flow_entries = 524288;       // of each family, rounded up to whole buckets; a connection takes two
   uint32_t maglev_entries = 16U << 20;  // a multiple of MAGLEV_LINE_ENTRIES
+  uint32_t frontends = 131072;
+
+  // Buckets of the tables.
+  uint32_t flow_buckets() const;
+  uint32_t frontend_buckets() const;
+  // Values of frontends: more than frontends, so that changes need not wait for a grace period.
+  uint32_t frontend_values() const;
 };
 
 // The kernel's CONFIG_HZ. The coarse clocks advance with the tick, and their resolution is
@@ -40,6 +47,9 @@ uint32_t kernel_hz();
 uint32_t slot_shift_for(uint32_t hz);
 
 // Fails if there are more CIDRs or port ranges than the ABI holds.
-Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz);
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed);
+
+// A new one at random, from the kernel's generator (getrandom(2)).
+abi::table_seed random_seed();
 
 }  // namespace maglane

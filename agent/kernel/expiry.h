@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Removing idle flows. The walk is a BPF program; the agent only sets it going.
+// Removing idle flows. The walk is a BPF program; the agent only sets it going, a run of
+// buckets at a time, so that none holds its CPU for long.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,12 @@
 
 namespace maglane {
 
-// Runs program `expire` once and returns what it did.
-// program_fd, result_map_fd: of program "expire" and map "expiry_result"; not taken over.
-Result<abi::expiry_result> run_expiry(int program_fd, int result_map_fd);
+struct ExpiryResult {
+  uint64_t examined = 0;  // flows
+  uint64_t removed = 0;
+};
+
+// Walks all buckets of a family's table. program_fd: of program "expire"; not taken over.
+Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets);
 
 }  // namespace maglane

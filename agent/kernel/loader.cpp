@@ -29,7 +29,7 @@ struct CloseObject {
 using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 
 // Maps that refer to each other by id and offset: they are kept or replaced together.
-const std::set<std::string> kOwnedByAgent = {"frontends", "services", "backends", "maglev", "vip_bits"};
+const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services", "backends", "maglev", "vip_bits"};
 
 Error kernel_error(const std::string& what, int error) {
   std::string hint = error == EPERM ? "; run it as root, or with the capabilities BPF, PERFMON and NET_ADMIN" : "";
@@ -49,8 +49,10 @@ void set_sizes(bpf_object* object, const DataPlaneOptions& options) {
   auto set = [&](const char* name, uint32_t entries) {
     bpf_map__set_max_entries(bpf_object__find_map_by_name(object, name), entries);
   };
-  set("flows4", options.flow_entries);
-  set("flows6", options.flow_entries);
+  set("flows4", options.flow_buckets());
+  set("flows6", options.flow_buckets());
+  set("frontends", options.frontend_buckets());
+  set("frontend_values", options.frontend_values());
   set("maglev", options.maglev_entries / abi::MAGLEV_LINE_ENTRIES);
 }
 
@@ -88,9 +90,14 @@ bool same_parameters(const bpf_map* map, const bpf_map_info& info) {
          info.map_flags == bpf_map__map_flags(map);
 }
 
-Status check_abi(const Bpffs& bpffs) {
+// The seed that the pinned tables were made with, a new one where there are none. Fails if
+// what is pinned is of another version.
+Result<abi::table_seed> pinned_seed(const Bpffs& bpffs) {
   Fd state_map(bpf_obj_get(bpffs.map("node_state").c_str()));
-  if (!state_map.ok()) return errno == ENOENT ? ok_status() : kernel_error("cannot open the pinned maps", errno);
+  if (!state_map.ok()) {
+    if (errno == ENOENT) return random_seed();
+    return kernel_error("cannot open the pinned maps", errno);
+  }
   bpf_map_info info{};
   uint32_t size = sizeof info;
   abi::node_state state{};
@@ -101,7 +108,7 @@ Status check_abi(const Bpffs& bpffs) {
                              "`maglane-agent --cleanup --bpffs {}` first, which ends the connections that are open",
                              bpffs.root(), state.abi_version, static_cast<int>(abi::MAGLANE_ABI_VERSION), bpffs.root())};
   }
-  return ok_status();
+  return state.seed;
 }
 
 struct Pinned {
@@ -149,9 +156,10 @@ Status load_object(bpf_object* object) {
 }
 
 // Before any other map is pinned, so that pinned maps always have a version beside them.
-Status initialize_node_state(int fd) {
+Status initialize_node_state(int fd, const abi::table_seed& seed) {
   abi::node_state state{};
   state.epoch = 1;
+  state.seed = seed;
   state.abi_version = abi::MAGLANE_ABI_VERSION;
   uint32_t zero = 0;
   if (int error = bpf_map_update_elem(fd, &zero, &state, BPF_ANY); error != 0) {
@@ -182,9 +190,10 @@ Fd duplicate(int fd) { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 }  // namespace
 
 Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& options) {
-  auto config = make_node_config(options, kernel_hz());
+  auto seed = pinned_seed(bpffs);
+  if (!seed) return seed.error();
+  auto config = make_node_config(options, kernel_hz(), *seed);
   if (!config) return config.error();
-  if (auto s = check_abi(bpffs); !s) return s.error();
   auto object = open_object();
   if (!object) return object.error();
   set_sizes(object->get(), options);
@@ -207,7 +216,7 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
   }
   for (const std::string& name : pin_order(*pinned, replace)) {
     if (name == "node_state") {
-      if (auto s = initialize_node_state(data_plane.map(name)); !s) return s.error();
+      if (auto s = initialize_node_state(data_plane.map(name), *seed); !s) return s.error();
     }
     if (replace.contains(name)) spdlog::warn("map {}: made anew and empty, since a size option changed", name);
     if (auto s = Bpffs::pin(data_plane.map(name), bpffs.map(name)); !s) return s.error();

@@ -15,28 +15,31 @@
 #include <set>
 #include <utility>
 
+#include "agent/kernel/call.h"
 #include "agent/kernel/maps_impl.h"
 
 namespace maglane {
 namespace {
 
 constexpr std::array<MapShape, kMapCount> kShapes = {{
-    {"frontends", sizeof(abi::frontend_key), sizeof(abi::frontend)},
+    {"frontends", sizeof(uint32_t), sizeof(abi::frontend_bucket)},
+    {"frontend_values", sizeof(uint32_t), sizeof(abi::frontend)},
     {"services", sizeof(uint32_t), sizeof(abi::service_info)},
     {"backends", sizeof(uint32_t), sizeof(abi::backend)},
     {"maglev", sizeof(uint32_t), sizeof(abi::maglev_line)},
     {"vip_bits", sizeof(uint32_t), sizeof(abi::vip_bits)},
-    {"flows4", sizeof(abi::tuple4), sizeof(abi::flow4)},
-    {"flows6", sizeof(abi::tuple6), sizeof(abi::flow6)},
+    {"flows4", sizeof(uint32_t), sizeof(abi::flow_bucket4)},
+    {"flows6", sizeof(uint32_t), sizeof(abi::flow_bucket6)},
     {"node_state", sizeof(uint32_t), sizeof(abi::node_state)},
     {"devices", sizeof(uint32_t), sizeof(abi::device)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
-    {"expiry_result", sizeof(uint32_t), sizeof(abi::expiry_result)},
 }};
 
 // The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
 static_assert(sizeof(abi::backend) % 8 == 0 && sizeof(abi::maglev_line) % 8 == 0 &&
-              sizeof(abi::vip_bits) % 8 == 0 && sizeof(abi::node_state) % 8 == 0);
+              sizeof(abi::vip_bits) % 8 == 0 && sizeof(abi::node_state) % 8 == 0 &&
+              sizeof(abi::frontend_bucket) % 8 == 0 && sizeof(abi::frontend) % 8 == 0 &&
+              sizeof(abi::flow_bucket4) % 8 == 0 && sizeof(abi::flow_bucket6) % 8 == 0);
 
 template <typename T>
 T load_bytes(const std::byte* bytes) {
@@ -52,7 +55,7 @@ void end_strings(abi::service_info& info) {
 }
 
 bool is_mapped(size_t map) {
-  return map == kBackends || map == kMaglev || map == kVipBits || map == kNodeState;
+  return map != kServices && map != kDevices && map != kCounters;
 }
 
 Error no_data_plane(const std::string& bpffs) {
@@ -64,6 +67,7 @@ Error no_data_plane(const std::string& bpffs) {
 
 PinnedMaps::Impl::~Impl() {
   if (clock_program >= 0) close(clock_program);
+  if (remove_program >= 0) close(remove_program);
 }
 
 Status PinnedMaps::Impl::open_maps() {
@@ -85,17 +89,20 @@ Status PinnedMaps::Impl::open_maps() {
 }
 
 Status PinnedMaps::Impl::map_arrays() {
-  std::array<std::pair<MapIndex, std::byte*>, 4> arrays = {
-      {{kBackends, nullptr}, {kMaglev, nullptr}, {kVipBits, nullptr}, {kNodeState, nullptr}}};
-  for (auto& [index, memory] : arrays) {
-    auto mapped = maps[index].map_memory(!read_only);
-    if (!mapped) return mapped.error();
-    memory = *mapped;
+  for (size_t i = 0; i < kMapCount; ++i) {
+    if (!is_mapped(i)) continue;
+    auto mapped_at = maps[i].map_memory(!read_only);
+    if (!mapped_at) return mapped_at.error();
+    memory[i] = *mapped_at;
   }
-  backends = reinterpret_cast<abi::backend*>(arrays[0].second);
-  maglev = reinterpret_cast<uint32_t*>(arrays[1].second);
-  vip_words = reinterpret_cast<uint64_t*>(arrays[2].second);
-  node_state = reinterpret_cast<abi::node_state*>(arrays[3].second);
+  backends = mapped<abi::backend>(kBackends).data();
+  maglev = reinterpret_cast<uint32_t*>(memory[kMaglev]);
+  vip_words = reinterpret_cast<uint64_t*>(memory[kVipBits]);
+  node_state = mapped<abi::node_state>(kNodeState).data();
+  flows4 = mapped<abi::flow_bucket4>(kFlows4);
+  flows6 = mapped<abi::flow_bucket6>(kFlows6);
+  frontends = FrontendTable(mapped<abi::frontend_bucket>(kFrontends), mapped<abi::frontend>(kFrontendValues),
+                            &node_state->seed);
   // 0: just made, nobody has written to it yet.
   if (node_state->abi_version != 0 && node_state->abi_version != abi::MAGLANE_ABI_VERSION)
     return Error{
@@ -103,6 +110,12 @@ Status PinnedMaps::Impl::map_arrays() {
                     "maglane of the agent that made them, or restart the agent in this version",
                     bpffs, node_state->abi_version, int{abi::MAGLANE_ABI_VERSION})};
   return ok_status();
+}
+
+// Absent while the agent is starting: whatever needs one says so then.
+void PinnedMaps::Impl::open_programs() {
+  clock_program = bpf_obj_get((bpffs + "/programs/clock").c_str());
+  remove_program = bpf_obj_get((bpffs + "/programs/remove_flow").c_str());
 }
 
 PinnedMaps::PinnedMaps(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -116,8 +129,7 @@ Result<PinnedMaps> PinnedMaps::open(const std::string& bpffs, bool read_only) {
   impl->read_only = read_only;
   if (auto status = impl->open_maps(); !status) return status.error();
   if (auto status = impl->map_arrays(); !status) return status.error();
-  // Absent while the agent is starting: read_clock says so then.
-  impl->clock_program = bpf_obj_get((bpffs + "/programs/clock").c_str());
+  impl->open_programs();
   return PinnedMaps(std::move(impl));
 }
 
@@ -134,14 +146,11 @@ Result<MapContents> PinnedMaps::read_contents() const {
   if (!status) return status.error();
 
   uint64_t end = 0;
-  status = impl_->maps[kFrontends].each([&](const std::byte* key, const std::byte* value) {
-    const auto frontend = load_bytes<abi::frontend>(value);
+  impl_->frontends.each([&](const abi::frontend_key& key, const abi::frontend& frontend) {
     for (const auto& table : frontend.tables)
       if (table.size != 0) end = std::max(end, uint64_t{table.offset} + table.size);
-    contents.frontends.emplace(load_bytes<abi::frontend_key>(key), frontend);
-    return true;
+    contents.frontends.emplace(key, frontend);
   });
-  if (!status) return status.error();
 
   for (uint32_t id = 1; id < impl_->maps[kBackends].capacity(); ++id)
     if (impl_->backends[id].family != 0)
@@ -153,15 +162,8 @@ Result<MapContents> PinnedMaps::read_contents() const {
 
 Status PinnedMaps::each_flow(const std::function<bool(const FlowEntry4&)>& visit4,
                              const std::function<bool(const FlowEntry6&)>& visit6) const {
-  bool stopped = false;
-  auto status = impl_->maps[kFlows4].each([&](const std::byte* key, const std::byte* value) {
-    stopped = !visit4({load_bytes<abi::tuple4>(key), load_bytes<abi::flow4>(value)});
-    return !stopped;
-  });
-  if (!status || stopped) return status;
-  return impl_->maps[kFlows6].each([&](const std::byte* key, const std::byte* value) {
-    return visit6({load_bytes<abi::tuple6>(key), load_bytes<abi::flow6>(value)});
-  });
+  if (each_flow4(impl_->flows4, visit4)) each_flow6(impl_->flows6, visit6);
+  return ok_status();
 }
 
 Result<std::vector<abi::counter>> PinnedMaps::read_counters() const {
@@ -186,17 +188,13 @@ Result<abi::node_state> PinnedMaps::read_node_state() const {
 Result<PinnedMaps::Clock> PinnedMaps::read_clock() const {
   if (impl_->clock_program < 0)
     return Error{fmt::format("no program {}/programs/clock: has the agent finished starting?", impl_->bpffs)};
-  std::array<std::byte, 64> packet{};  // a run wants at least an Ethernet header; it is not looked at
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_size_in = packet.size());
-  if (bpf_prog_test_run_opts(impl_->clock_program, &options) != 0)
-    return Error{fmt::format("cannot run program {}/programs/clock: {}", impl_->bpffs, std::strerror(errno))};
-  const uint32_t zero = 0;
-  abi::expiry_result result{};
-  if (auto status = impl_->maps[kExpiryResult].look_up(&zero, &result); !status) return status.error();
-  if (result.hz == 0 || result.slot_shift > 31)
+  abi::clock_call call{};
+  if (auto status = call_program(impl_->clock_program, call); !status)
+    return status.error().in(impl_->bpffs + "/programs/clock");
+  if (call.hz == 0 || call.slot_shift > 31)
     return Error{fmt::format("program {}/programs/clock told no usable time", impl_->bpffs)};
-  return Clock{static_cast<uint32_t>(result.jiffies >> result.slot_shift) & abi::STAMP_SLOT_MASK,
-               static_cast<double>(uint64_t{1} << result.slot_shift) / result.hz};
+  return Clock{static_cast<uint32_t>(call.jiffies >> call.slot_shift) & abi::STAMP_SLOT_MASK,
+               static_cast<double>(uint64_t{1} << call.slot_shift) / call.hz};
 }
 
 // ---- usage ----------------------------------------------------------------------------------
@@ -223,7 +221,10 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
     infos.push_back({kShapes[index].name, static_cast<uint32_t>(used), static_cast<uint32_t>(capacity),
                      bytes_of(impl_->maps[index], kShapes[index])});
   };
-  for (const MapIndex index : {kServices, kFrontends, kFlows4, kFlows6, kDevices}) {
+  add(kFrontends, impl_->frontends.size(), impl_->frontends.capacity());
+  add(kFlows4, count_flows4(impl_->flows4), impl_->flows4.size() * abi::TABLE_SLOTS);
+  add(kFlows6, count_flows6(impl_->flows6), impl_->flows6.size() * abi::TABLE_SLOTS);
+  for (const MapIndex index : {kServices, kDevices}) {
     auto count = count_entries(impl_->maps[index]);
     if (!count) return count.error();
     add(index, *count, impl_->maps[index].capacity());
@@ -235,12 +236,10 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
       impl_->maps[kBackends].capacity());
 
   std::set<std::pair<uint32_t, uint32_t>> tables;
-  auto status = impl_->maps[kFrontends].each([&](const std::byte*, const std::byte* value) {
-    for (const auto& table : load_bytes<abi::frontend>(value).tables)
+  impl_->frontends.each([&](const abi::frontend_key&, const abi::frontend& frontend) {
+    for (const auto& table : frontend.tables)
       if (table.size != 0) tables.emplace(table.offset, table.size);
-    return true;
   });
-  if (!status) return status.error();
   uint64_t entries = 0;
   for (const auto& [offset, size] : tables) entries += size;
   add(kMaglev, std::min(entries, impl_->maglev_entries()), impl_->maglev_entries());

@@ -13,14 +13,12 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/kernel/flow_table.h"
 #include "agent/plan/contents.h"
 #include "agent/plan/operation.h"
 #include "bpf/abi.h"
 
 namespace maglane {
-
-struct FlowEntry4 { abi::tuple4 key; abi::flow4 flow; };
-struct FlowEntry6 { abi::tuple6 key; abi::flow6 flow; };
 
 struct MapInfo {
   std::string name;
@@ -44,6 +42,8 @@ class PinnedMaps {
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
   Status apply(std::span<const Operation> operations);
+  // What apply took out of use may be used again. REQUIRES: an RCU grace period since.
+  void release_retired();
 
   // Flows. Stops early when `visit` returns false.
   Status each_flow(const std::function<bool(const FlowEntry4&)>& visit4,

@@ -9,12 +9,14 @@
 #include <string>
 
 #include "agent/kernel/bpf_map.h"
+#include "agent/kernel/frontend_table.h"
 #include "agent/kernel/maps.h"
 
 namespace maglane {
 
 enum MapIndex {
   kFrontends,
+  kFrontendValues,
   kServices,
   kBackends,
   kMaglev,
@@ -24,7 +26,6 @@ enum MapIndex {
   kNodeState,
   kDevices,
   kCounters,
-  kExpiryResult,
   kMapCount
 };
 
@@ -32,12 +33,17 @@ struct PinnedMaps::Impl {
   std::string bpffs;
   bool read_only = false;
   std::array<BpfMap, kMapCount> maps;
-  // Mapped memory of the maps of these names.
+  std::array<std::byte*, kMapCount> memory{};  // of the maps that are mapped
+  // The same as what it holds.
   abi::backend* backends = nullptr;  // by id
   uint32_t* maglev = nullptr;        // by entry
   uint64_t* vip_words = nullptr;
   abi::node_state* node_state = nullptr;
+  std::span<abi::flow_bucket4> flows4;
+  std::span<abi::flow_bucket6> flows6;
+  FrontendTable frontends;
   int clock_program = -1;
+  int remove_program = -1;
 
   Impl() = default;
   Impl(const Impl&) = delete;
@@ -48,10 +54,17 @@ struct PinnedMaps::Impl {
 
   Status open_maps();
   Status map_arrays();
+  void open_programs();
+  template <typename T>
+  std::span<T> mapped(MapIndex index) const {
+    return {reinterpret_cast<T*>(memory[index]), maps[index].capacity()};
+  }
 
   Status put(uint32_t id, const abi::backend& backend);
   Status write(const WriteTable& table);
   Status set(const SetVipBit& bit);
+  Status put(const PutFrontend& operation);
+  Status remove_flow(abi::remove_call& call) const;
   Status apply_to_memory(const Operation& operation);
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);
 };

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "agent/kernel/call.h"
+#include "agent/kernel/grace.h"
 #include "agent/kernel/maps_impl.h"
 
 namespace maglane {
@@ -41,7 +43,8 @@ Error opened_for_reading() {
 
 bool changes_memory(const Operation& operation) {
   return std::holds_alternative<PutBackend>(operation) || std::holds_alternative<DeleteBackend>(operation) ||
-         std::holds_alternative<WriteTable>(operation) || std::holds_alternative<SetVipBit>(operation);
+         std::holds_alternative<WriteTable>(operation) || std::holds_alternative<SetVipBit>(operation) ||
+         std::holds_alternative<PutFrontend>(operation) || std::holds_alternative<DeleteFrontend>(operation);
 }
 
 size_t run_length(std::span<const Operation> operations) {
@@ -104,31 +107,43 @@ Status PinnedMaps::Impl::set(const SetVipBit& bit) {
   return ok_status();
 }
 
+// Where all that is free waits for a grace period, it is waited for here.
+Status PinnedMaps::Impl::put(const PutFrontend& operation) {
+  auto outcome = frontends.put(operation.key, operation.frontend);
+  if (outcome == FrontendTable::Outcome::full && frontends.has_retired()) {
+    wait_grace_period();
+    frontends.release_retired();
+    outcome = frontends.put(operation.key, operation.frontend);
+  }
+  if (outcome == FrontendTable::Outcome::full)
+    return Error{fmt::format("the table of frontends is full: {} of {}", frontends.size(), frontends.capacity())};
+  return ok_status();
+}
+
 Status PinnedMaps::Impl::apply_to_memory(const Operation& operation) {
   if (const auto* put_backend = std::get_if<PutBackend>(&operation))
     return put(put_backend->id, put_backend->backend);
   if (const auto* delete_backend = std::get_if<DeleteBackend>(&operation))
     return put(delete_backend->id, abi::backend{});
   if (const auto* write_table = std::get_if<WriteTable>(&operation)) return write(*write_table);
+  if (const auto* put_frontend = std::get_if<PutFrontend>(&operation)) return put(*put_frontend);
+  if (const auto* delete_frontend = std::get_if<DeleteFrontend>(&operation)) {
+    frontends.remove(delete_frontend->key);
+    return ok_status();
+  }
   return set(std::get<SetVipBit>(operation));
 }
 
 // REQUIRES: all of `run` is of one kind.
 Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t& done) {
   Rows<uint32_t, abi::service_info> services(run.size());
-  Rows<abi::frontend_key, abi::frontend> frontends(run.size());
   for (const Operation& operation : run) {
     if (const auto* put_service = std::get_if<PutService>(&operation))
       services.add(put_service->id, put_service->info);
-    else if (const auto* put_frontend = std::get_if<PutFrontend>(&operation))
-      frontends.add(put_frontend->key, put_frontend->frontend);
-    else if (const auto* delete_frontend = std::get_if<DeleteFrontend>(&operation))
-      frontends.keys.push_back(delete_frontend->key);
     else if (const auto* delete_service = std::get_if<DeleteService>(&operation))
       services.keys.push_back(delete_service->id);
   }
-  if (!services.keys.empty()) return services.apply(maps[kServices], done);
-  return frontends.apply(maps[kFrontends], done);
+  return services.apply(maps[kServices], done);
 }
 
 Status PinnedMaps::apply(std::span<const Operation> operations) {
@@ -163,16 +178,28 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
   return ok_status();
 }
 
+void PinnedMaps::release_retired() { impl_->frontends.release_retired(); }
+
+Status PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {
+  if (read_only) return opened_for_reading();
+  if (remove_program < 0)
+    return Error{fmt::format("no program {}/programs/remove_flow: has the agent finished starting?", bpffs)};
+  auto status = call_program(remove_program, call);
+  return status ? status : status.error().in(bpffs + "/programs/remove_flow");
+}
+
 Status PinnedMaps::remove_flow(const abi::tuple4& key) {
-  if (impl_->read_only) return opened_for_reading();
-  uint32_t done = 0;
-  return impl_->maps[kFlows4].remove(&key, 1, done);
+  abi::remove_call call{};
+  call.family = abi::FAMILY_IPV4;
+  call.tuple.t4 = key;
+  return impl_->remove_flow(call);
 }
 
 Status PinnedMaps::remove_flow(const abi::tuple6& key) {
-  if (impl_->read_only) return opened_for_reading();
-  uint32_t done = 0;
-  return impl_->maps[kFlows6].remove(&key, 1, done);
+  abi::remove_call call{};
+  call.family = abi::FAMILY_IPV6;
+  call.tuple.t6 = key;
+  return impl_->remove_flow(call);
 }
 
 }  // namespace maglane

@@ -93,7 +93,7 @@ inline FlowEntry4 flow4(const abi::tuple4& original, const abi::tuple4& translat
   FlowEntry4 entry{
       original, {translated.src_be, translated.dst_be, translated.src_port_be, translated.dst_port_be, {}}};
   entry.flow.body.flags = flags;
-  entry.flow.body.seen = seen;
+  entry.seen = seen;
   entry.flow.body.stamp = (3U << abi::STAMP_SLOT_BITS) | slot;
   entry.flow.body.service_id = 7;
   entry.flow.body.backend_id = 4;

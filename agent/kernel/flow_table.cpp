@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/kernel/flow_table.h"
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+namespace maglane {
+namespace {
+
+constexpr int kReadTries = 100;
+
+// The word that ends the key of an entry: ports below, meta above.
+template <typename Entry>
+constexpr size_t kTailWord = sizeof(decltype(Entry::tuple)) / sizeof(uint64_t) - 1;
+
+uint8_t tag_of(abi::table_header& header, uint32_t slot) {
+  return std::atomic_ref(reinterpret_cast<uint8_t*>(header.tags)[slot]).load(std::memory_order_acquire);
+}
+
+// A whole copy of a live entry, or false if it is free or never at rest.
+template <typename Entry>
+bool copy(Entry& live, Entry& out) {
+  constexpr size_t kWords = sizeof(Entry) / sizeof(uint64_t);
+  auto* words = reinterpret_cast<uint64_t*>(&live);
+  std::array<uint64_t, kWords> copied;
+  for (int tries = 0; tries < kReadTries; ++tries) {
+    const uint64_t before = std::atomic_ref(words[kTailWord<Entry>]).load(std::memory_order_acquire);
+    const auto meta = static_cast<uint32_t>(before >> 32);
+    if ((meta & FLOW_META_PROTOCOL) == 0) return false;
+    for (size_t i = 0; i < kWords; ++i) copied[i] = std::atomic_ref(words[i]).load(std::memory_order_acquire);
+    const uint64_t after = std::atomic_ref(words[kTailWord<Entry>]).load(std::memory_order_acquire);
+    const auto version = [](uint64_t word) { return static_cast<uint32_t>(word >> 32) & TABLE_VERSION_MASK; };
+    if ((meta & TABLE_VERSION_ODD) != 0 || version(before) != version(after)) continue;
+    copied[kTailWord<Entry>] = after;
+    std::memcpy(&out, copied.data(), sizeof out);
+    return true;
+  }
+  return false;
+}
+
+template <typename Flow, typename Bucket>
+bool each(std::span<Bucket> buckets, const std::function<bool(const Flow&)>& visit) {
+  for (auto& bucket : buckets) {
+    for (uint32_t slot = 0; slot < abi::TABLE_SLOTS; ++slot) {
+      std::remove_reference_t<decltype(bucket.entries[0])> entry;
+      if (tag_of(bucket.header, slot) == 0 || !copy(bucket.entries[slot], entry)) continue;
+      Flow flow{entry.tuple, entry.flow, entry.tuple.pad[0]};
+      std::memset(flow.key.pad, 0, sizeof flow.key.pad);
+      if (!visit(flow)) return false;
+    }
+  }
+  return true;
+}
+
+template <typename Bucket>
+uint32_t count(std::span<Bucket> buckets) {
+  uint32_t flows = 0;
+  for (auto& bucket : buckets)
+    for (uint32_t slot = 0; slot < abi::TABLE_SLOTS; ++slot) flows += tag_of(bucket.header, slot) != 0;
+  return flows;
+}
+
+}  // namespace
+
+bool each_flow4(std::span<abi::flow_bucket4> buckets, const std::function<bool(const FlowEntry4&)>& visit) {
+  return each<FlowEntry4>(buckets, visit);
+}
+
+bool each_flow6(std::span<abi::flow_bucket6> buckets, const std::function<bool(const FlowEntry6&)>& visit) {
+  return each<FlowEntry6>(buckets, visit);
+}
+
+uint32_t count_flows4(std::span<abi::flow_bucket4> buckets) { return count(buckets); }
+uint32_t count_flows6(std::span<abi::flow_bucket6> buckets) { return count(buckets); }
+
+}  // namespace maglane

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reading the tables of flows in the memory that packets use, while they use it. Each flow
+// is copied whole, by the readers' protocol of bpf/table.h; user space never writes here
+// (program "remove_flow" does).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "bpf/abi.h"
+
+namespace maglane {
+
+// `seen`: enum flow_seen of this direction, and above SEEN_TWIN_SHIFT of the other.
+struct FlowEntry4 {
+  abi::tuple4 key;
+  abi::flow4 flow;
+  uint8_t seen = 0;
+};
+struct FlowEntry6 {
+  abi::tuple6 key;
+  abi::flow6 flow;
+  uint8_t seen = 0;
+};
+
+// Stops early, and returns false, when `visit` does. A flow that is made or removed
+// meanwhile may be missed.
+bool each_flow4(std::span<abi::flow_bucket4> buckets, const std::function<bool(const FlowEntry4&)>& visit);
+bool each_flow6(std::span<abi::flow_bucket6> buckets, const std::function<bool(const FlowEntry6&)>& visit);
+
+uint32_t count_flows4(std::span<abi::flow_bucket4> buckets);
+uint32_t count_flows6(std::span<abi::flow_bucket6> buckets);
+
+}  // namespace maglane
