@@ -54,11 +54,10 @@ __weak int frontend_search(const union frontend_words *key)
 
 /* The agent gives no slot and no value away again before every program that may have found
  * it has ended (an RCU grace period), so what is returned may be read without more ado. */
-static __always_inline const struct frontend *frontend_find(const struct frontend_key *key)
+static __always_inline const struct frontend *frontend_find(const union frontend_words *key)
 {
-	union frontend_words words = {.key = *key};
 	const struct frontend_entry *entry =
-		table_at(&frontends, frontend_search(&words), frontend_shape);
+		table_at(&frontends, frontend_search(key), frontend_shape);
 	__u32 value;
 
 	if (!entry)
@@ -67,14 +66,13 @@ static __always_inline const struct frontend *frontend_find(const struct fronten
 	return bpf_map_lookup_elem(&frontend_values, &value);
 }
 
-/* True: a service has this address, whatever the port. Node addresses are not among them. */
-static __always_inline int frontend_is_service_address(const struct frontend_key *of)
+/* True: a service has this address, whatever the port. Node addresses are not among them.
+ * Leaves the key without port and protocol. */
+static __always_inline int frontend_is_service_address(union frontend_words *key)
 {
-	struct frontend_key key = *of;
-
-	key.port_be = 0;
-	key.protocol = 0;
-	return frontend_find(&key) != NULL;
+	key->key.port_be = 0;
+	key->key.protocol = 0;
+	return frontend_find(key) != NULL;
 }
 
 static __always_inline int in_service_cidr(const __be32 *address, int family)

@@ -25,12 +25,12 @@
 static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
 				    int family)
 {
-	struct frontend_key key = {.family = family};
+	union frontend_words key = {.key.family = family};
 
 	if (parsed == PARSED_NO_ADDRESS)
 		return pass(ctx, REASON_NOT_OURS);
-	addr_widen(key.addr_be, tuple_dst(&packet->tuple, family), family);
-	if (!frontend_may_have(key.addr_be) || !frontend_is_service_address(&key)) {
+	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
+	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
 		return pass(ctx, REASON_NOT_OURS);
@@ -49,9 +49,9 @@ static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum pars
 
 /* No frontend has this address, port and protocol. */
 static __always_inline int no_frontend(ctx_t *ctx, struct packet *packet,
-				       const struct frontend_key *key, int family)
+				       union frontend_words *key, int family)
 {
-	if (frontend_may_have(key->addr_be) && frontend_is_service_address(key))
+	if (frontend_may_have(key->key.addr_be) && frontend_is_service_address(key))
 		return reject(ctx, packet, REASON_UNUSED_PORT, family);
 	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 		return drop(ctx, REASON_UNUSED_ADDRESS);
@@ -93,7 +93,7 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 					  int *verdict, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
-	struct frontend_key key = {.family = family};
+	union frontend_words key = {.key.family = family};
 	struct connection *connection;
 	const struct frontend *frontend;
 	const struct backend *backend;
@@ -101,10 +101,10 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	enum source_class class;
 	enum reason reason;
 
-	addr_widen(key.addr_be, tuple_dst(&packet->tuple, family), family);
-	key.port_be = *tuple_dst_port(&packet->tuple, family);
-	key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.addr_be) ? frontend_find(&key) : NULL;
+	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
+	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
+	key.key.protocol = *tuple_protocol(&packet->tuple, family);
+	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
 	if (!frontend) {
 		*verdict = no_frontend(ctx, packet, &key, family);
 		return 0;
