@@ -384,16 +384,40 @@ static __always_inline void flow_twin_key(union any_tuple *twin, const void *key
 	*tuple_protocol(twin, family) = *tuple_protocol((void *)key, family);
 }
 
-/* Whether `flow` is the other direction of `key`: it leads back where that comes from. The key
- * alone does not tell. Where one direction was lost, its tuple may be another connection's. */
-static __always_inline int flow_is_twin(union any_flow *flow, const union any_tuple *of, int family)
+/*
+ * Whether the entry is the other direction of `of`: it leads back where that comes from. The
+ * key alone does not tell. Where one direction was lost, its tuple may be another connection's.
+ * `words`: the translated tuple, in an entry or in a copy.
+ */
+static __always_inline int flow_is_twin(const __u64 *words, const union any_tuple *of, int family)
 {
-	void *key = (void *)of;
+	const __u32 addresses = ADDR_WORDS(family) == 1 ? 1 : 4;
+	const __u64 *key = of->words;
+	__u32 ports = key[addresses];
+	__u64 difference;
 
-	return addr_equal(flow_src(flow, family), tuple_dst(key, family), family) &&
-	       addr_equal(flow_dst(flow, family), tuple_src(key, family), family) &&
-	       *flow_src_port(flow, family) == *tuple_dst_port(key, family) &&
-	       *flow_dst_port(flow, family) == *tuple_src_port(key, family);
+	if (family == FAMILY_IPV4)
+		difference = table_load64(&words[0]) ^ (key[0] << 32 | key[0] >> 32);
+	else
+		difference = (table_load64(&words[0]) ^ key[2]) |
+			     (table_load64(&words[1]) ^ key[3]) |
+			     (table_load64(&words[2]) ^ key[0]) |
+			     (table_load64(&words[3]) ^ key[1]);
+	return !difference && (__u32)table_load64(&words[addresses]) == (ports << 16 | ports >> 16);
+}
+
+__weak int flow_remove_found4(const union any_tuple *key, table_location location, __u32 meta)
+{
+	return key ? table_remove_found(&flows4, key->words, location, meta, &config.seed,
+					config.flow_buckets4, flow_shape4) :
+		     TABLE_ABSENT;
+}
+
+__weak int flow_remove_found6(const union any_tuple *key, table_location location, __u32 meta)
+{
+	return key ? table_remove_found(&flows6, key->words, location, meta, &config.seed,
+					config.flow_buckets6, flow_shape6) :
+		     TABLE_ABSENT;
 }
 
 /* Removes what was found, unless it has been changed or replaced meanwhile. */
@@ -401,21 +425,34 @@ static __always_inline enum table_result flow_remove_found(const union any_tuple
 							   table_location location, __u32 meta,
 							   int family)
 {
-	return table_remove_found(FLOW_MAP(family), key->words, location, meta, &config.seed,
-				  FLOW_BUCKETS(family), FLOW_SHAPE(family));
+	return family == FAMILY_IPV4 ? flow_remove_found4(key, location, meta) :
+				       flow_remove_found6(key, location, meta);
 }
 
 static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
 					       const union any_tuple *key, int family)
 {
-	struct flow found;
+	const struct table_shape shape = FLOW_SHAPE(family);
+	table_location location;
+	__u64 *entry;
+	void *bucket;
+	__u32 index;
+	__u32 meta;
 
 	if (!twin || !key)
 		return TABLE_ABSENT;
-	if (flow_find_slowly(twin, &found, family) != TABLE_DONE ||
-	    !flow_is_twin(&found.answer, key, family))
+	location = flow_search(twin, family);
+	entry = table_at(FLOW_MAP(family), location, shape);
+	index = location >> TABLE_SLOT_BITS;
+	bucket = table_bucket(FLOW_MAP(family), &index);
+	if (!entry || !bucket || !table_lock(bucket))
 		return TABLE_ABSENT;
-	return flow_remove_found(twin, found.location, found.meta, family);
+	if (table_matches(entry, twin->words, &meta, shape) &&
+	    flow_is_twin(entry + shape.key_words, key, family))
+		table_evict(FLOW_MAP(family), bucket, table_slot(location), NULL,
+			    &config.seed, FLOW_BUCKETS(family), shape);
+	table_unlock(bucket);
+	return TABLE_DONE;
 }
 
 __weak int flow_remove_twin4(const union any_tuple *twin, const union any_tuple *key)
@@ -516,7 +553,8 @@ static __always_inline void flow_make_twin(union any_flow *made, union any_tuple
 /*
  * Adds bits to what was seen of the flow of `key`; with `twin_of`, only if it is that flow's
  * other direction. Another CPU may be changing the entry, or giving its slot to another flow:
- * a bit goes in only while the meta is what it was beside the right key and answer. 0: no.
+ * a bit goes in only while the meta is what it was beside the right key and answer. 0: it
+ * could not be done.
  */
 static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
 					 const union any_tuple *twin_of, int family)
@@ -524,21 +562,18 @@ static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
 	const struct table_shape shape = FLOW_SHAPE(family);
 	const __u32 bits = (__u32)seen << FLOW_META_SEEN_SHIFT;
 	table_location location = flow_search(key, family);
-	__u32 *entry = table_at(FLOW_MAP(family), location, shape);
-	union any_flow answer;
+	__u64 *entry = table_at(FLOW_MAP(family), location, shape);
 
 	for (int tries = 0; entry && tries < 4; tries++) {
+		const __u64 *answer = entry + shape.key_words;
 		__u32 meta;
-		enum table_result found =
-			table_copy(entry, key->words, &meta, answer.words, shape);
 
-		if (found == TABLE_ABSENT || (found == TABLE_DONE && twin_of &&
-					      !flow_is_twin(&answer, twin_of, family)))
+		if (!table_matches(entry, key->words, &meta, shape) || (meta & bits) == bits)
 			return 1;
-		if (found != TABLE_DONE)
-			return 0;
-		if ((meta & bits) == bits ||
-		    table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
+		table_after(answer, meta);
+		if (twin_of && !flow_is_twin(answer, twin_of, family))
+			return 1;
+		if (table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
 			return 1;
 	}
 	return !entry;
@@ -666,7 +701,7 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 			    seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT, family);
 		break;
 	case TABLE_DONE:
-		if (flow_is_twin(&twin->answer, key, family))
+		if (flow_is_twin(twin->answer.words, key, family))
 			flow_touch(&twin_key, twin, family);
 		else
 			flow_remove_found(key, flow->location, flow->meta, family);

@@ -76,7 +76,6 @@ enum table_result {
 };
 
 enum {
-	TABLE_KEY_WORDS_MAX = 5,
 	TABLE_LOCK_TRIES = 512,
 	TABLE_READ_TRIES = 16,
 	/* From here on a first bucket shares with the second, the emptier one wins. Leaves
@@ -109,20 +108,41 @@ enum {
  * halves: universal, so that without the seed nobody can make keys that pile up. A final
  * multiplication spreads it over the bits that are used.
  */
+static __always_inline __u64 table_hash_word(const volatile struct table_seed *seed, __u64 word,
+					     __u32 i, const struct table_shape shape)
+{
+	if (i + 1 == shape.key_words)
+		word &= shape.tail_mask;
+	return (__u64)(__u32)(word + seed->nh[2 * i]) *
+	       (__u32)((word >> 32) + seed->nh[2 * i + 1]);
+}
+
+static __always_inline __u64 table_hash_end(const volatile struct table_seed *seed, __u64 hash)
+{
+	hash ^= hash >> 32;
+	hash *= seed->multiplier;
+	return hash ^ (hash >> 29);
+}
+
 static __always_inline __u64 table_hash(const volatile struct table_seed *seed, const __u64 *key,
 					const struct table_shape shape)
 {
 	__u64 hash = 0;
 
-	for (__u32 i = 0; i < shape.key_words; i++) {
-		__u64 word = i + 1 < shape.key_words ? key[i] : key[i] & shape.tail_mask;
+	for (__u32 i = 0; i < shape.key_words; i++)
+		hash += table_hash_word(seed, key[i], i, shape);
+	return table_hash_end(seed, hash);
+}
 
-		hash += (__u64)(__u32)(word + seed->nh[2 * i]) *
-			(__u32)((word >> 32) + seed->nh[2 * i + 1]);
-	}
-	hash ^= hash >> 32;
-	hash *= seed->multiplier;
-	return hash ^ (hash >> 29);
+/* The same of an entry, whose state may be changing. */
+static __always_inline __u64 table_hash_entry(const volatile struct table_seed *seed,
+					      const __u64 *entry, const struct table_shape shape)
+{
+	__u64 hash = 0;
+
+	for (__u32 i = 0; i < shape.key_words; i++)
+		hash += table_hash_word(seed, table_load64(&entry[i]), i, shape);
+	return table_hash_end(seed, hash);
 }
 
 static __always_inline struct table_place table_place(__u64 hash, __u32 buckets)
@@ -274,12 +294,17 @@ static __always_inline table_location table_locate(__u32 bucket, __u32 slot)
 	return bucket << TABLE_SLOT_BITS | slot;
 }
 
+static __always_inline __u32 table_slot(table_location location)
+{
+	return location & ((1 << TABLE_SLOT_BITS) - 1);
+}
+
 /* The entry at a location, NULL if there can be none. */
 static __always_inline void *table_at(void *map, table_location location,
 				      const struct table_shape shape)
 {
 	__u32 index = location >> TABLE_SLOT_BITS;
-	__u32 slot = location & ((1 << TABLE_SLOT_BITS) - 1);
+	__u32 slot = table_slot(location);
 	void *bucket;
 
 	if (location < 0 || slot >= TABLE_SLOTS)
@@ -444,20 +469,6 @@ static __always_inline void table_end_change(void *entry, const struct table_sha
 	table_add32(table_meta(entry, shape), TABLE_VERSION_ODD);
 }
 
-/* The first bucket of the entry's own key. */
-static __always_inline void *table_first_of(void *map, const __u64 *entry,
-					    const volatile struct table_seed *seed, __u32 buckets,
-					    const struct table_shape shape)
-{
-	__u64 key[TABLE_KEY_WORDS_MAX];
-	struct table_place place;
-
-	for (__u32 i = 0; i < shape.key_words; i++)
-		key[i] = table_load64(&entry[i]);
-	place = table_place(table_hash(seed, key, shape), buckets);
-	return table_bucket(map, &place.first);
-}
-
 /*
  * Empties a slot of `bucket` and keeps the account of entries that are away from their first
  * bucket; `first` is the entry's own first bucket, or NULL if it is not known. The account is
@@ -474,8 +485,12 @@ static __always_inline void table_evict(void *map, void *bucket, __u32 slot, voi
 		table_clear(bucket, slot, shape);
 		return;
 	}
-	if (!first)
-		first = table_first_of(map, table_entry(bucket, slot, shape), seed, buckets, shape);
+	if (!first) {
+		__u64 hash = table_hash_entry(seed, table_entry(bucket, slot, shape), shape);
+		struct table_place place = table_place(hash, buckets);
+
+		first = table_bucket(map, &place.first);
+	}
 	header->foreign &= ~bit;
 	table_clear(bucket, slot, shape);
 	if (first)
@@ -658,7 +673,7 @@ table_remove_found(void *map, const __u64 *key, table_location location, __u32 f
 		   const struct table_shape shape)
 {
 	__u32 index = location >> TABLE_SLOT_BITS;
-	__u32 slot = location & ((1 << TABLE_SLOT_BITS) - 1);
+	__u32 slot = table_slot(location);
 	enum table_result result = TABLE_ABSENT;
 	void *bucket;
 
