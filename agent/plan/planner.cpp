@@ -49,9 +49,9 @@ bool Planner::Claim::before(const Claim& other) const {
 
 Planner::Planner(const MapLimits& limits, const MapContents& recovered)
     : ranges_(limits.maglev_entries),
-      backend_ids_(limits.backends > 0 ? limits.backends - 1 : 0, "backend", "--max-backends"),
-      service_ids_(limits.services, "service", "--max-services"),
-      frontend_budget_(limits.frontends, "frontends", "--max-frontends"),
+      backend_ids_(limits.backends > 0 ? limits.backends - 1 : 0, "backend"),
+      service_ids_(limits.services, "service"),
+      frontend_budget_(limits.frontends, "frontends"),
       recovered_(std::make_unique<Recovered>(recover(recovered, limits))) {
   hold_recovered();
 }

@@ -22,6 +22,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "agent/base/complaint.h"
 #include "agent/plan/allocator.h"
 #include "agent/plan/contents.h"
 #include "agent/plan/plan.h"

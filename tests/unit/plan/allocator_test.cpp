@@ -149,17 +149,17 @@ RC_GTEST_PROP(RangeAllocator, AgreesWithANaiveModel, ()) {
 }
 
 TEST(IdAllocator, NeverZeroAndFreshFirst) {
-  IdAllocator ids(3, "backend", "--max-backends");
+  IdAllocator ids(3, "backend");
   EXPECT_EQ(*ids.allocate(), 1U);
   ids.cancel(1);
   EXPECT_EQ(*ids.allocate(), 2U);
   EXPECT_EQ(*ids.allocate(), 3U);
   EXPECT_EQ(*ids.allocate(), 1U);
-  EXPECT_THAT(ids.allocate().error().message, HasSubstr("3 of 3 are used, 0 wait for release; raise --max-backends"));
+  EXPECT_THAT(ids.allocate().error().message, HasSubstr("3 of 3 that are possible are there, 0 wait for release"));
 }
 
 TEST(IdAllocator, RetiredWaitsForItsGeneration) {
-  IdAllocator ids(1, "service", "--max-services");
+  IdAllocator ids(1, "service");
   ASSERT_TRUE(ids.allocate().ok());
   ids.retire(1, 7);
   EXPECT_FALSE(ids.allocate().ok());
@@ -170,7 +170,7 @@ TEST(IdAllocator, RetiredWaitsForItsGeneration) {
 }
 
 TEST(IdAllocator, ReservesOnce) {
-  IdAllocator ids(9, "service", "--max-services");
+  IdAllocator ids(9, "service");
   EXPECT_TRUE(ids.reserve(5));
   EXPECT_TRUE(ids.reserve(2));
   EXPECT_FALSE(ids.reserve(5));
@@ -181,11 +181,11 @@ TEST(IdAllocator, ReservesOnce) {
 }
 
 TEST(EntryBudget, CountsWhatIsLeaving) {
-  EntryBudget budget(10, "frontends", "--max-frontends");
+  EntryBudget budget(10, "frontends");
   ASSERT_TRUE(budget.add(8).ok());
   budget.retire(5, 1);
   EXPECT_THAT(budget.add(3).error().message,
-              HasSubstr("no room for 3 more frontends: 3 of 10 are used, 5 wait for release"));
+              HasSubstr("no room for 3 more frontends: 3 of 10 that are possible are there, 5 wait for release"));
   budget.release_retired(1);
   EXPECT_TRUE(budget.add(7).ok());
 }

@@ -236,17 +236,17 @@ TEST(Planner, ATableThatDoesNotFitLeavesTheLastGoodState) {
 }
 
 TEST(Planner, EachKindOfCapacityIsRefusedForThatServiceOnly) {
-  struct Case { MapLimits limits; const char* option; };
-  for (const auto& [limits, option] : {Case{{.services = 2}, "--max-services"}, Case{{.backends = 7}, "--max-backends"},
-                                       Case{{.frontends = 5}, "--max-frontends"}}) {
+  struct Case { MapLimits limits; const char* what; };
+  for (const auto& [limits, what] : {Case{{.services = 2}, "no room for one more service"}, Case{{.backends = 7}, "no room for one more backend"},
+                                       Case{{.frontends = 5}, "more frontends"}}) {
     Bench bench(limits);
     ResolvedCluster cluster = many_services(3, 3);
     bench.set(cluster);
-    ASSERT_EQ(bench.complaints.size(), 1U) << option;
-    EXPECT_THAT(bench.complaints[0].message, HasSubstr(option));
+    ASSERT_EQ(bench.complaints.size(), 1U) << what;
+    EXPECT_THAT(bench.complaints[0].message, HasSubstr(what));
     EXPECT_THAT(bench.complaints[0].message, HasSubstr("it is not served"));
     cluster.erase({"default", "s2"});
-    EXPECT_EQ(check_against_cluster(bench.contents, cluster), "") << option;
+    EXPECT_EQ(check_against_cluster(bench.contents, cluster), "") << what;
   }
 }
 
