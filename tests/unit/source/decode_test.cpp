@@ -208,6 +208,22 @@ metadata: &n {name: b}
   EXPECT_EQ(port.protocol(), "UDP");
 }
 
+TEST(Decode, AMergedKeyYieldsToTheMappingsOwn) {
+  const auto file = decode_manifest(R"(
+x: &l {app: merged, tier: merged}
+---
+x: &l {app: merged, tier: merged}
+apiVersion: v1
+kind: Service
+metadata: {name: a, labels: {app: own, <<: *l}}
+)",
+                                    "f.yaml");
+  ASSERT_THAT(lines_of(file), ElementsAre());
+  const auto& labels = get<v1::Service>(file, Kind::service, "default", "a").metadata().labels();
+  EXPECT_EQ(labels.at("app"), "own");
+  EXPECT_EQ(labels.at("tier"), "merged");
+}
+
 TEST(Decode, WritesOfNumbers) {
   const auto port = [](const std::string& text) {
     const auto file = decode_manifest(
