@@ -117,7 +117,7 @@ class Planner {
   Result<uint32_t> hold_backend(const ResolvedEndpoint& endpoint, Protocol protocol);
   void drop_backend(BackendHold hold);
   Result<uint32_t> hold_table(std::vector<TableMember> members);
-  Result<EntryRange> place_table(const TablePlan& table);
+  Status place_table(TablePlan& table);
   void drop_table(uint32_t slot);
   Result<uint32_t> hold_address(const abi::frontend_key& key, bool node_port);
   void drop_address(uint32_t slot, bool node_port);

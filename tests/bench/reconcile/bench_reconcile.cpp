@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +95,13 @@ uint64_t memory_kib(const std::string& name) {
   return 0;
 }
 
+double cpu_milliseconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto of = [](const timeval& time) { return time.tv_sec * 1e3 + time.tv_usec / 1e3; };
+  return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
 // An agent without its surroundings: does what the reconciler does in an update.
 class Agent {
  public:
@@ -168,7 +176,9 @@ class Measurement {
 
   Status measure(const std::string& what, Agent& agent, const ClusterModel& model) {
     const auto begin = Steady::now();
+    const double cpu_before = cpu_milliseconds();
     const auto operations = agent.update(model);
+    const double cpu = cpu_milliseconds() - cpu_before;
     const double milliseconds = std::chrono::duration<double, std::milli>(Steady::now() - begin).count();
     if (!operations) return operations.error().in(what);
     fmt::print(stderr, "{} services, {}: {:.1f} ms, {} operations\n", services_, what, milliseconds, *operations);
@@ -176,6 +186,7 @@ class Measurement {
                     {"endpoints", uint64_t{kEndpoints}},
                     {"case", what},
                     {"milliseconds", milliseconds},
+                    {"cpu_ms", cpu},
                     {"rss_kib", memory_kib("VmRSS")},
                     {"private_kib", memory_kib("RssAnon")},
                     {"operations", uint64_t{*operations}}});
@@ -213,13 +224,14 @@ int measure_in_child(uint32_t services, const std::string& bpffs, uint32_t chang
 bench::Row read_row(const std::string& line) {
   bench::Row row;
   size_t begin = 0;
-  for (const char* key : {"services", "endpoints", "case", "milliseconds", "rss_kib", "private_kib", "operations"}) {
+  for (const char* key :
+       {"services", "endpoints", "case", "milliseconds", "cpu_ms", "rss_kib", "private_kib", "operations"}) {
     const size_t end = line.find('\t', begin);
     const std::string field = line.substr(begin, end - begin);
     begin = end + 1;
     if (std::string_view(key) == "case")
       row.emplace_back(key, field);
-    else if (std::string_view(key) == "milliseconds")
+    else if (std::string_view(key).ends_with("ms") || std::string_view(key) == "milliseconds")
       row.emplace_back(key, std::stod(field));
     else
       row.emplace_back(key, std::stoull(field));
