@@ -477,6 +477,14 @@ TEST(Decode, HostileListsInLists) {
               ElementsAre("f.yaml:1: Lists within Lists, deeper than 8 levels"));
 }
 
+TEST(Decode, ManyProblemsOfOneFileAreCutShort) {
+  std::string text;
+  for (int i = 0; i < 150; ++i) text += "{kind: Service}\n---\n";
+  const auto file = decode_manifest(text, "f.yaml");
+  ASSERT_EQ(file.complaints.size(), 101U);
+  EXPECT_EQ(lines_of(file).back(), "f.yaml: 50 more problems");
+}
+
 TEST(Decode, FileTooLarge) {
   expect_whole(std::string(kMaxManifestBytes + 1, '#'),
                "f.yaml: 67108865 bytes are too many (expected at most 64 MiB)");
