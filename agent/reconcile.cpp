@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "agent/host_checks.h"
 #include "agent/kernel/expiry.h"
@@ -32,6 +34,20 @@ std::string kernel_release() {
 double milliseconds_since(Reconciler::Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Reconciler::Clock::now() - begin).count();
 }
+
+// How long each step of an update took, for the log at level debug.
+class Steps {
+ public:
+  void end(const char* step) {
+    text_ += fmt::format("{}{} {:.1f} ms", text_.empty() ? "" : ", ", step, milliseconds_since(begin_));
+    begin_ = Reconciler::Clock::now();
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  Reconciler::Clock::time_point begin_ = Reconciler::Clock::now();
+  std::string text_;
+};
 
 }  // namespace
 
@@ -160,15 +176,19 @@ Result<uint32_t> Reconciler::update() {
     return operations;
   }
   update_backoff_.reset();
-  if (!synced_) attach();
   board_.note_update(Clock::now() - begin);
   spdlog::info("update: {} changes for {} services in {:.1f} ms", *operations, cluster.size(),
                milliseconds_since(begin));
-  publish();
+  if (synced_) {
+    publish();
+  } else {
+    attach();
+  }
   return operations;
 }
 
 Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::vector<Complaint>& complaints) {
+  Steps steps;
   std::optional<MapContents> contents;
   if (!plan_) {
     auto read = maps_.read_contents();
@@ -181,15 +201,21 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::
     limits.frontends = options_.frontends;
     planner_ = std::make_unique<Planner>(limits, *contents);
   }
+  steps.end("read maps");
   PlanUpdate next = planner_->update(cluster);
+  steps.end("plan");
   complaints.insert(complaints.end(), next.complaints.begin(), next.complaints.end());
   std::vector<Operation> operations = plan_ ? diff(*plan_, next.plan) : diff(*contents, next.plan);
   contents.reset();
+  steps.end("diff");
   if (auto s = write_node_state(); !s) return s.error();
   if (auto s = apply(operations); !s) return s.error();
+  steps.end("apply");
   planner_->release_retired(next.plan.generation);
   plan_ = std::move(next.plan);
   if (next.retry_after_release) update_due_ = Clock::now();
+  steps.end("release");
+  spdlog::debug("{}", steps.text());
   return static_cast<uint32_t>(operations.size());
 }
 
@@ -257,8 +283,8 @@ void Reconciler::attach() {
     attach_complaints_ = {{"attaching", attached.error().message}};
     attach_due_ = Clock::now() + attach_backoff_.step();
   }
-  if (!std::exchange(synced_, true)) board_.set_synced();
   publish();
+  if (!std::exchange(synced_, true)) board_.set_synced();
 }
 
 void Reconciler::log_attachments(const std::vector<Attachment>& before) {

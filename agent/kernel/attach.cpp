@@ -76,6 +76,17 @@ ExistingAttachment describe_link(const std::string& pin, Hook hook, int fd) {
   return entry;
 }
 
+// A step that failed because its device went away meanwhile needs no telling: the news of
+// that comes by itself, and with it the next attempt.
+template <typename Step>
+bool device_is_gone(const Step& step) {
+  if constexpr (requires { step.device; }) {
+    char name[IF_NAMESIZE];
+    return ::if_indextoname(step.device.ifindex, name) == nullptr;
+  }
+  return false;
+}
+
 bool is_directory(const std::string& path) {
   struct stat info;
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -156,7 +167,12 @@ Status Attacher::attach(const std::vector<WantedDevice>& wanted, bool retry) {
   };
   note(enter_devices(wanted));
   for (const AttachStep& step : plan_attachments(read_existing(bpffs_), wanted, policy_, tc_)) {
-    note(std::visit([this](const auto& s) { return run(s); }, step));
+    note(std::visit(
+        [this](const auto& s) {
+          Status done = run(s);
+          return done || !device_is_gone(s) ? done : ok_status();
+        },
+        step));
   }
   std::sort(attachments_.begin(), attachments_.end());
   note(update_devices(wanted));

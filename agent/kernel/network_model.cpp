@@ -217,7 +217,8 @@ std::vector<Link> NetworkModel::links() const {
 
 std::vector<Link> NetworkModel::matching(const std::vector<std::string>& patterns) const {
   std::vector<Link> links;
-  for (const auto& [ifindex, link] : links_) {
+  for (const auto& entry : links_) {
+    const Link& link = entry.second;
     bool matches = std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
       return ::fnmatch(pattern.c_str(), link.name.c_str(), 0) == 0;
     });

@@ -100,8 +100,7 @@ void RangeAllocator::release_retired(uint64_t generation) {
   }
 }
 
-IdAllocator::IdAllocator(uint32_t last, std::string what, std::string option)
-    : last_(last), what_(std::move(what)), option_(std::move(option)) {}
+IdAllocator::IdAllocator(uint32_t last, std::string what) : last_(last), what_(std::move(what)) {}
 
 Result<uint32_t> IdAllocator::allocate() {
   if (next_ <= last_) {
@@ -111,8 +110,8 @@ Result<uint32_t> IdAllocator::allocate() {
   auto it = free_.lower_bound(cursor_);
   if (it == free_.end()) it = free_.begin();
   if (it == free_.end())
-    return Error{fmt::format("no free {} id: {} of {} are used, {} wait for release; raise {}", what_, used_,
-                             last_, retired_.size(), option_)};
+    return Error{fmt::format("no room for one more {}: {} of {} that are possible are there, {} wait for release", what_,
+                             used_, last_, retired_.size())};
   const uint32_t id = *it;
   free_.erase(it);
   cursor_ = id + 1;
@@ -147,13 +146,12 @@ void IdAllocator::release_retired(uint64_t generation) {
     free_.insert(retired_.front().id);
 }
 
-EntryBudget::EntryBudget(uint32_t limit, std::string what, std::string option)
-    : limit_(limit), what_(std::move(what)), option_(std::move(option)) {}
+EntryBudget::EntryBudget(uint32_t limit, std::string what) : limit_(limit), what_(std::move(what)) {}
 
 Status EntryBudget::add(uint32_t entries) {
   if (static_cast<uint64_t>(used_) + retired_total_ + entries > limit_)
-    return Error{fmt::format("no room for {} more {}: {} of {} are used, {} wait for release; raise {}", entries,
-                             what_, used_, limit_, retired_total_, option_)};
+    return Error{fmt::format("no room for {} more {}: {} of {} that are possible are there, {} wait for release", entries,
+                             what_, used_, limit_, retired_total_)};
   used_ += entries;
   return ok_status();
 }

@@ -72,8 +72,7 @@ class RangeAllocator {
 // names the same thing for as long as possible.
 class IdAllocator {
  public:
-  // `what` ("service"), `option` ("--max-services") are for the error text.
-  IdAllocator(uint32_t last, std::string what, std::string option);
+  IdAllocator(uint32_t last, std::string what);  // "service", for the error text
 
   Result<uint32_t> allocate();
   bool reserve(uint32_t id);  // false: out of bounds or in use
@@ -89,7 +88,7 @@ class IdAllocator {
     uint32_t id;
   };
   uint32_t last_;
-  std::string what_, option_;
+  std::string what_;
   uint32_t next_ = 1;        // no id from here on was ever used
   uint32_t cursor_ = 1;      // where the search among free ids goes on
   uint32_t used_ = 0;
@@ -101,7 +100,7 @@ class IdAllocator {
 // the kernel has seen the removal.
 class EntryBudget {
  public:
-  EntryBudget(uint32_t limit, std::string what, std::string option);
+  EntryBudget(uint32_t limit, std::string what);  // "frontends", for the error text
 
   Status add(uint32_t entries);
   void add_existing(uint32_t entries) { used_ += entries; }  // found in the map: no question of room
@@ -117,7 +116,7 @@ class EntryBudget {
     uint32_t entries;
   };
   uint32_t limit_;
-  std::string what_, option_;
+  std::string what_;
   uint32_t used_ = 0;
   uint32_t retired_total_ = 0;
   std::deque<Retired> retired_;

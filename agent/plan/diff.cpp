@@ -6,6 +6,8 @@
 #include <map>
 #include <utility>
 
+#include "agent/plan/recovery.h"
+
 namespace maglane {
 
 namespace {
@@ -111,7 +113,7 @@ std::vector<Operation> diff(const Plan& from, const Plan& to) {
   });
   ChunkedArray<TablePlanPtr>::each_unshared(
       from.tables, to.tables, [&](uint32_t, const TablePlanPtr& before, const TablePlanPtr& after) {
-        if (!after || before == after || (before && *before == *after)) return;
+        if (!after || before == after || (before && before->same_entries(*after))) return;
         changes.tables.push_back({after->offset, share(table_entries(to, *after, builder))});
       });
   ChunkedArray<abi::backend>::each_unshared(
@@ -141,11 +143,12 @@ std::vector<Operation> diff(const MapContents& from, const Plan& to) {
   ChunkedArray<TablePlanPtr>::each_unshared(
       nothing.tables, to.tables, [&](uint32_t, const auto&, const TablePlanPtr& after) {
         if (!after) return;
+        const bool there = static_cast<uint64_t>(after->offset) + after->size <= from.maglev.size();
+        const auto present = std::span(from.maglev).subspan(there ? after->offset : 0, there ? after->size : 0);
+        if (there && after->entries_hash != 0 && hash_entries(present) == after->entries_hash) return;
         auto entries = table_entries(to, *after, builder);
-        const bool written = static_cast<uint64_t>(after->offset) + after->size <= from.maglev.size() &&
-                             std::equal(entries.begin(), entries.begin() + after->size,
-                                        from.maglev.begin() + after->offset);
-        if (!written) changes.tables.push_back({after->offset, share(std::move(entries))});
+        if (!there || !std::equal(present.begin(), present.end(), entries.begin()))
+          changes.tables.push_back({after->offset, share(std::move(entries))});
       });
   for (const auto& [id, before] : from.backends) changes.backend(id, before, to.backends.at(id));
   ChunkedArray<abi::backend>::each_unshared(

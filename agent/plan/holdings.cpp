@@ -76,9 +76,7 @@ Result<uint32_t> Planner::hold_table(std::vector<TableMember> members) {
   std::vector<uint32_t> weights;
   for (const TableMember& member : members) weights.push_back(member.weight);
   TablePlan table{0, maglev_size(weights), std::move(members)};
-  const auto range = place_table(table);
-  if (!range) return range.error();
-  table.offset = range->offset;
+  if (const Status status = place_table(table); !status) return status.error();
   ++stats_.tables_built;
   if (free_table_slots_.empty()) {
     free_table_slots_.push_back(static_cast<uint32_t>(tables_.size()));
@@ -93,20 +91,22 @@ Result<uint32_t> Planner::hold_table(std::vector<TableMember> members) {
 }
 
 // Where such a table lies already, if a previous agent wrote it; else a free place.
-Result<EntryRange> Planner::place_table(const TablePlan& table) {
+Status Planner::place_table(TablePlan& table) {
   if (recovered_ && !recovered_->tables.empty()) {
     const auto entries = table_entries(plan_, table, builder_);
-    const auto found = recovered_->tables.find(hash_entries(std::span(entries).first(table.size)));
+    table.entries_hash = hash_entries(std::span(entries).first(table.size));
+    const auto found = recovered_->tables.find(table.entries_hash);
     if (found != recovered_->tables.end() && found->second.entries == table.size) {
-      const EntryRange range = found->second;
+      table.offset = found->second.offset;
       recovered_->tables.erase(found);
       ++stats_.tables_adopted;
-      return range;
+      return ok_status();
     }
   }
   const auto offset = ranges_.allocate(table.size);
   if (!offset) return offset.error();
-  return EntryRange{*offset, table.size};
+  table.offset = *offset;
+  return ok_status();
 }
 
 void Planner::drop_table(uint32_t slot) {

@@ -80,6 +80,7 @@ void MaglevBuilder::prepare(std::span<const MaglevEndpoint> endpoints, uint32_t 
 void MaglevBuilder::assign_quotas(uint32_t size) {
   uint64_t sum = 0;
   for (const Turn& turn : turns_) sum += turn.weight;
+  if (sum == 0) return;
   remainders_.clear();
   uint32_t left = size;
   for (uint32_t i = 0; i < turns_.size(); ++i) {
@@ -95,8 +96,8 @@ void MaglevBuilder::assign_quotas(uint32_t size) {
 void MaglevBuilder::build(std::span<const MaglevEndpoint> endpoints, std::span<uint32_t> table) {
   const auto size = static_cast<uint32_t>(table.size());
   if (size == 0) return;
-  prepare(endpoints, size);
   std::fill(table.begin(), table.end(), 0);
+  prepare(endpoints, size);
   std::erase_if(turns_, [](const Turn& turn) { return turn.quota == 0; });
   uint64_t heaviest = 0;
   for (const Turn& turn : turns_) heaviest = std::max<uint64_t>(heaviest, turn.weight);

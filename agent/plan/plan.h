@@ -29,7 +29,10 @@ struct TablePlan {
   uint32_t offset = 0;
   uint32_t size = 0;
   std::vector<TableMember> members;  // by backend id
-  bool operator==(const TablePlan&) const = default;
+  uint64_t entries_hash = 0;         // hash_entries of its entries where that is known, else 0
+  bool same_entries(const TablePlan& other) const {
+    return offset == other.offset && size == other.size && members == other.members;
+  }
 };
 using TablePlanPtr = std::shared_ptr<const TablePlan>;
 

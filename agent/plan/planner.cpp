@@ -25,8 +25,17 @@ struct Planner::Draft {
   };
   std::vector<NewId> new_ids;
   std::vector<Complaint> complaints;
+  std::vector<std::pair<const EndpointSet*, abi::table_ref>> refs;  // of the port at hand
   uint32_t frontends_removed = 0;
 };
+
+namespace {
+
+abi::frontend_key key_of(const ResolvedServicePort& port, const ResolvedFrontend& frontend) {
+  return make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol));
+}
+
+}  // namespace
 
 bool Planner::ByKey::operator()(const ServiceState* a, const ServiceState* b) const { return a->key < b->key; }
 
@@ -40,9 +49,9 @@ bool Planner::Claim::before(const Claim& other) const {
 
 Planner::Planner(const MapLimits& limits, const MapContents& recovered)
     : ranges_(limits.maglev_entries),
-      backend_ids_(limits.backends > 0 ? limits.backends - 1 : 0, "backend", "--max-backends"),
-      service_ids_(limits.services, "service", "--max-services"),
-      frontend_budget_(limits.frontends, "frontends", "--max-frontends"),
+      backend_ids_(limits.backends > 0 ? limits.backends - 1 : 0, "backend"),
+      service_ids_(limits.services, "service"),
+      frontend_budget_(limits.frontends, "frontends"),
       recovered_(std::make_unique<Recovered>(recover(recovered, limits))) {
   hold_recovered();
 }
@@ -52,7 +61,7 @@ Planner::~Planner() = default;
 void Planner::claim(ServiceState& state) {
   for (const ResolvedServicePort& port : state.wanted->ports)
     for (const ResolvedFrontend& frontend : port.frontends) {
-      auto& claims = claims_[make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol))];
+      auto& claims = claims_[key_of(port, frontend)];
       for (const Claim& other : claims) dirty_.insert(other.state);
       const Claim mine{&state, &port};
       claims.insert(std::upper_bound(claims.begin(), claims.end(), mine,
@@ -65,8 +74,7 @@ void Planner::withdraw(ServiceState& state) {
   if (!state.wanted) return;
   for (const ResolvedServicePort& port : state.wanted->ports)
     for (const ResolvedFrontend& frontend : port.frontends) {
-      const auto it =
-          claims_.find(make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol)));
+      const auto it = claims_.find(key_of(port, frontend));
       if (it == claims_.end()) continue;
       std::erase_if(it->second, [&](const Claim& one) { return one.state == &state; });
       for (const Claim& other : it->second) dirty_.insert(other.state);
@@ -79,43 +87,52 @@ const Planner::Claim* Planner::winner(const abi::frontend_key& key) const {
   return it == claims_.end() ? nullptr : &it->second.front();
 }
 
+void Planner::forget(ServiceState& state) {
+  withdraw(state);
+  if (state.plan) {
+    leaving_.push_back(state.plan);
+    for (const ServicePortPlan& port : state.plan->ports) {
+      service_ids_.retire(port.id, generation_);
+      frontend_budget_.retire(static_cast<uint32_t>(port.frontends.size()), generation_);
+    }
+  }
+  plan_.services.set(state.slot, nullptr);
+  free_service_slots_.push_back(state.slot);
+  for (auto* set : {&dirty_, &failed_, &complaining_}) set->erase(&state);
+}
+
+std::unique_ptr<Planner::ServiceState> Planner::new_state(const ServiceKey& key) {
+  auto state = std::make_unique<ServiceState>();
+  state->key = key;
+  if (free_service_slots_.empty()) {
+    state->slot = next_service_slot_++;
+  } else {
+    state->slot = free_service_slots_.back();
+    free_service_slots_.pop_back();
+  }
+  return state;
+}
+
 // Walks both ordered maps once; an unchanged service costs one comparison of pointers.
 void Planner::take_in(const ResolvedCluster& cluster) {
   auto known = states_.begin();
-  auto wanted = cluster.begin();
-  while (known != states_.end() || wanted != cluster.end()) {
-    if (wanted == cluster.end() || (known != states_.end() && known->first < wanted->first)) {
-      ServiceState& gone = *known->second;
-      withdraw(gone);
-      if (gone.plan) {
-        leaving_.push_back(gone.plan);
-        for (const ServicePortPlan& port : gone.plan->ports) {
-          service_ids_.retire(port.id, generation_);
-          frontend_budget_.retire(static_cast<uint32_t>(port.frontends.size()), generation_);
-        }
-      }
-      plan_.services.set(gone.slot, nullptr);
-      free_service_slots_.push_back(gone.slot);
-      for (auto* set : {&dirty_, &failed_, &complaining_}) set->erase(&gone);
+  for (const auto& [key, wanted] : cluster) {
+    while (known != states_.end() && known->first < key) {
+      forget(*known->second);
       known = states_.erase(known);
-      continue;
     }
-    if (known == states_.end() || wanted->first < known->first) {
-      auto state = std::make_unique<ServiceState>();
-      state->key = wanted->first;
-      state->slot = free_service_slots_.empty() ? next_service_slot_++ : free_service_slots_.front();
-      if (!free_service_slots_.empty()) free_service_slots_.pop_front();
-      known = states_.emplace_hint(known, wanted->first, std::move(state));
-    }
+    if (known == states_.end() || key < known->first) known = states_.emplace_hint(known, key, new_state(key));
     ServiceState& state = *known->second;
-    if (state.wanted != wanted->second) {
-      withdraw(state);
-      state.wanted = wanted->second;
-      claim(state);
-      dirty_.insert(&state);
-    }
     ++known;
-    ++wanted;
+    if (state.wanted == wanted) continue;
+    withdraw(state);
+    state.wanted = wanted;
+    claim(state);
+    dirty_.insert(&state);
+  }
+  while (known != states_.end()) {
+    forget(*known->second);
+    known = states_.erase(known);
   }
 }
 
@@ -262,39 +279,30 @@ Status Planner::draft_service(ServiceState& state, Draft& draft) {
   return count_frontends(state.plan.get(), draft.plan, draft.frontends_removed);
 }
 
+// The id that it has, or had under a previous agent, or a new one.
+Result<uint32_t> Planner::draft_id(const ServicePlan* old_plan, const abi::service_info& info,
+                                   const ServicePortKey& key, Draft& draft) {
+  if (const ServicePortPlan* old = find_port(old_plan, info)) return old->id;
+  if (recovered_ && recovered_->service_ids.contains(key)) {
+    const uint32_t id = recovered_->service_ids.extract(key).mapped();
+    draft.new_ids.push_back({id, true});
+    return id;
+  }
+  const auto id = service_ids_.allocate();
+  if (id) draft.new_ids.push_back({*id, false});
+  return id;
+}
+
 Status Planner::draft_port(ServiceState& state, const ResolvedServicePort& port, Draft& draft) {
   const auto info = make_info(port);
   if (!info) return info.error();
-  ServicePortPlan& plan = draft.plan.ports.emplace_back();
-  plan.info = *info;
-  if (const ServicePortPlan* old = find_port(state.plan.get(), *info)) {
-    plan.id = old->id;
-  } else if (recovered_ && recovered_->service_ids.contains(port.key)) {
-    plan.id = recovered_->service_ids.extract(port.key).mapped();
-    draft.new_ids.push_back({plan.id, true});
-  } else {
-    const auto id = service_ids_.allocate();
-    if (!id) return id.error();
-    plan.id = *id;
-    draft.new_ids.push_back({plan.id, false});
-  }
-
-  // Frontends mostly share their sets: each set is looked at once.
-  std::vector<std::pair<const EndpointSet*, abi::table_ref>> refs;
-  const auto table = [&](const EndpointSetPtr& set, abi::table_ref& out) -> Status {
-    const auto known = std::find_if(refs.begin(), refs.end(), [&](const auto& one) { return one.first == set.get(); });
-    if (known == refs.end()) {
-      const auto ref = draft_table(port, set, draft);
-      if (!ref) return ref.error();
-      refs.emplace_back(set.get(), *ref);
-    }
-    out = known == refs.end() ? refs.back().second : known->second;
-    return ok_status();
-  };
+  const auto id = draft_id(state.plan.get(), *info, port.key, draft);
+  if (!id) return id.error();
+  draft.plan.ports.push_back({*id, *info, {}});
+  draft.refs.clear();
   for (const ResolvedFrontend& frontend : port.frontends) {
-    FrontendPlan one;
-    one.key = make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol));
-    if (const Claim* claim = winner(one.key); claim->state != &state || claim->port != &port) {
+    const abi::frontend_key key = key_of(port, frontend);
+    if (const Claim* claim = winner(key); claim->state != &state || claim->port != &port) {
       draft.complaints.push_back(
           {"Service " + state.key.to_string(),
            fmt::format("port \"{}\" is not served on {} {}: that is taken by Service {}, which comes first; "
@@ -303,21 +311,35 @@ Status Planner::draft_port(ServiceState& state, const ResolvedServicePort& port,
                        to_string(port.key.protocol), claim->port->key.to_string())});
       continue;
     }
-    one.value.service_id = plan.id;
-    one.value.type = static_cast<uint8_t>(frontend.type);
-    Status status = table(frontend.for_outside, one.value.tables[abi::SOURCE_OUTSIDE]);
-    if (status) status = table(frontend.for_pods, one.value.tables[abi::SOURCE_POD]);
-    if (!status) return status;
-    const auto slot = hold_address(one.key, frontend.type == FrontendType::node_port);
-    if (!slot) return slot.error();
-    one.address_slot = *slot;
-    plan.frontends.push_back(one);
+    if (Status status = draft_frontend(port, frontend, key, draft); !status) return status;
   }
   return ok_status();
 }
 
+Status Planner::draft_frontend(const ResolvedServicePort& port, const ResolvedFrontend& frontend,
+                               const abi::frontend_key& key, Draft& draft) {
+  const auto outside = draft_table(port, frontend.for_outside, draft);
+  if (!outside) return outside.error();
+  const auto pods = draft_table(port, frontend.for_pods, draft);
+  if (!pods) return pods.error();
+  const auto slot = hold_address(key, frontend.type == FrontendType::node_port);
+  if (!slot) return slot.error();
+
+  ServicePortPlan& plan = draft.plan.ports.back();
+  FrontendPlan one{.key = key, .address_slot = *slot};
+  one.value.service_id = plan.id;
+  one.value.type = static_cast<uint8_t>(frontend.type);
+  one.value.tables[abi::SOURCE_OUTSIDE] = *outside;
+  one.value.tables[abi::SOURCE_POD] = *pods;
+  plan.frontends.push_back(one);
+  return ok_status();
+}
+
+// Frontends of a port mostly share their sets: each set is looked at once.
 Result<abi::table_ref> Planner::draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set,
                                             Draft& draft) {
+  for (const auto& [known, ref] : draft.refs)
+    if (known == set.get()) return ref;
   std::vector<TableMember> members;
   for (const ResolvedEndpoint& endpoint : set->endpoints) {
     if (endpoint.weight == 0) continue;
@@ -326,12 +348,16 @@ Result<abi::table_ref> Planner::draft_table(const ResolvedServicePort& port, con
     draft.plan.backends.push_back({*id, endpoint.local});
     members.push_back({*id, endpoint.weight});
   }
-  if (members.empty()) return abi::table_ref{static_cast<uint32_t>(set->when_empty), 0};
-  const auto slot = hold_table(std::move(members));
-  if (!slot) return slot.error();
-  draft.plan.tables.push_back(*slot);
-  const TablePlanPtr& table = plan_.tables.at(*slot);
-  return abi::table_ref{table->offset, table->size};
+  abi::table_ref ref{static_cast<uint32_t>(set->when_empty), 0};
+  if (!members.empty()) {
+    const auto slot = hold_table(std::move(members));
+    if (!slot) return slot.error();
+    draft.plan.tables.push_back(*slot);
+    const TablePlanPtr& table = plan_.tables.at(*slot);
+    ref = {table->offset, table->size};
+  }
+  draft.refs.emplace_back(set.get(), ref);
+  return ref;
 }
 
 Status Planner::count_frontends(const ServicePlan* old_plan, const ServicePlan& new_plan, uint32_t& removed) {

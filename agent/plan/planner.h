@@ -14,7 +14,6 @@
 // For use by one thread, plans included.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -23,6 +22,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "agent/base/complaint.h"
 #include "agent/plan/allocator.h"
 #include "agent/plan/contents.h"
 #include "agent/plan/plan.h"
@@ -95,6 +95,8 @@ class Planner {
   void claim(ServiceState& state);
   void withdraw(ServiceState& state);
   void take_in(const ResolvedCluster& cluster);
+  void forget(ServiceState& state);
+  std::unique_ptr<ServiceState> new_state(const ServiceKey& key);
   const Claim* winner(const abi::frontend_key& key) const;
 
   // One service (planner.cpp).
@@ -102,17 +104,20 @@ class Planner {
   void adopt(ServiceState& state, Draft& draft);
   void keep_last_good(ServiceState& state);
   Status draft_service(ServiceState& state, Draft& draft);
+  Result<uint32_t> draft_id(const ServicePlan* old_plan, const abi::service_info& info, const ServicePortKey& key,
+                            Draft& draft);
+  Status draft_frontend(const ResolvedServicePort& port, const ResolvedFrontend& frontend,
+                        const abi::frontend_key& key, Draft& draft);
   Status draft_port(ServiceState& state, const ResolvedServicePort& port, Draft& draft);
   Result<abi::table_ref> draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set, Draft& draft);
   Status count_frontends(const ServicePlan* old_plan, const ServicePlan& new_plan, uint32_t& removed);
   void roll_back(Draft& draft);
-  void collect_complaints(PlanUpdate& update) const;
 
   // What services share (holdings.cpp).
   Result<uint32_t> hold_backend(const ResolvedEndpoint& endpoint, Protocol protocol);
   void drop_backend(BackendHold hold);
   Result<uint32_t> hold_table(std::vector<TableMember> members);
-  Result<EntryRange> place_table(const TablePlan& table);
+  Status place_table(TablePlan& table);
   void drop_table(uint32_t slot);
   Result<uint32_t> hold_address(const abi::frontend_key& key, bool node_port);
   void drop_address(uint32_t slot, bool node_port);
@@ -136,7 +141,7 @@ class Planner {
   std::unique_ptr<Recovered> recovered_;  // until the first update has taken what it needs
 
   std::map<ServiceKey, std::unique_ptr<ServiceState>> states_;
-  std::deque<uint32_t> free_service_slots_;
+  std::vector<uint32_t> free_service_slots_;
   uint32_t next_service_slot_ = 0;
   struct ByKey {
     bool operator()(const ServiceState* a, const ServiceState* b) const;

@@ -87,9 +87,9 @@ void recover_tables(const MapContents& contents, const MapLimits& limits, Recove
 
 Result<ServicePortKey> parse_service_info(const abi::service_info& info) {
   ServicePortKey key;
-  const bool terminated = read_string(info.namespace_name, key.service.namespace_name) &
-                          read_string(info.name, key.service.name) & read_string(info.port_name, key.port_name);
-  if (!terminated) return Error{"a name has no end"};
+  if (!read_string(info.namespace_name, key.service.namespace_name) ||
+      !read_string(info.name, key.service.name) || !read_string(info.port_name, key.port_name))
+    return Error{"a name has no end"};
   if (key.service.name.empty()) return Error{"there is no name"};
   if (info.family != abi::FAMILY_IPV4 && info.family != abi::FAMILY_IPV6) return Error{"unknown family"};
   key.protocol = static_cast<Protocol>(info.protocol);

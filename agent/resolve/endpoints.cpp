@@ -112,7 +112,7 @@ std::vector<Candidate> gather(const ServicePortKey& port, Slices slices, const N
 
 EndpointSet cluster_set(const std::vector<Candidate>& candidates, const NodeView& node) {
   const bool by_node = hints_apply(candidates, &Candidate::node_hints, node.name);
-  const bool by_zone = !by_node && hints_apply(candidates, &Candidate::zone_hints, node.zone);
+  const bool by_zone = hints_apply(candidates, &Candidate::zone_hints, node.zone);
   EndpointSet set = select(candidates, Readiness::ready, [&](const Candidate& candidate) {
     if (by_node) return candidate.node_hints.contains(node.name);
     return !by_zone || candidate.zone_hints.contains(node.zone);

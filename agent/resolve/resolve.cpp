@@ -13,9 +13,7 @@ namespace {
 constexpr char kOtherProxyLabel[] = "service.kubernetes.io/service-proxy-name";
 
 bool is_ours(const v1::Service& service) {
-  const auto& spec = service.spec();
-  return spec.type() != "ExternalName" && spec.cluster_ip() != "None" &&
-         !service.metadata().labels().contains(kOtherProxyLabel);
+  return service.spec().type() != "ExternalName" && !service.metadata().labels().contains(kOtherProxyLabel);
 }
 
 std::optional<Protocol> protocol_of(const v1::ServicePort& port) {
@@ -24,7 +22,8 @@ std::optional<Protocol> protocol_of(const v1::ServicePort& port) {
   return std::nullopt;
 }
 
-// The service's addresses of each kind; a source has made sure that they are well-formed.
+// The service's addresses of each kind. A source has made sure that they are well-formed;
+// the "None" of a headless service is no address.
 struct Addresses {
   std::vector<IpAddress> cluster, external, balancer;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/resolve/resolve.h"
 
+#include <compare>
+
 namespace maglane {
 namespace {
 
@@ -13,15 +15,17 @@ void compare(const Before& before, const After& after, Same same, Changed change
   auto old = before.begin();
   auto now = after.begin();
   while (old != before.end() || now != after.end()) {
-    if (now == after.end() || (old != before.end() && old->first < now->first)) {
-      changed(old->first);
-      ++old;
-    } else if (old == before.end() || now->first < old->first) {
-      changed(now->first);
-      ++now;
+    const auto order = old == before.end()  ? std::strong_ordering::greater
+                       : now == after.end() ? std::strong_ordering::less
+                                            : old->first <=> now->first;
+    if (order < 0) {
+      changed((old++)->first);
+    } else if (order > 0) {
+      changed((now++)->first);
     } else {
       if (!same(old->second, now->second)) changed(now->first);
-      ++old, ++now;
+      ++old;
+      ++now;
     }
   }
 }

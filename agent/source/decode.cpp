@@ -25,6 +25,7 @@ constexpr KindName kKinds[] = {
     {Kind::node, "v1", "Node", "NodeList"},
 };
 constexpr int kMaxListNesting = 8;
+constexpr size_t kMaxComplaints = 100;  // of one file: enough to see what is wrong
 
 std::string_view scalar(const YamlNode& node, std::string_view key) {
   const YamlNode* value = node.find(key);
@@ -49,6 +50,7 @@ class FileDecoder {
       refused.complaints.push_back({where(failure->line), failure->message});
       return refused;
     }
+    if (untold_ > 0) result_.complaints.push_back({file_name_, fmt::format("{} more problems", untold_)});
     result_.parsed = true;
     return std::move(result_);
   }
@@ -58,7 +60,10 @@ class FileDecoder {
     return line == 0 ? file_name_ : fmt::format("{}:{}", file_name_, line);
   }
   void complain(int line, std::string message) {
-    result_.complaints.push_back({where(line), std::move(message)});
+    if (result_.complaints.size() < kMaxComplaints)
+      result_.complaints.push_back({where(line), std::move(message)});
+    else
+      ++untold_;
   }
 
   void document(const YamlNode& root) {
@@ -145,6 +150,7 @@ class FileDecoder {
 
   const std::string& file_name_;
   DecodedFile result_;
+  size_t untold_ = 0;
 };
 
 std::string serialized(const google::protobuf::Message& message) {

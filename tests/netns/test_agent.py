@@ -104,6 +104,7 @@ def test_pod_device_appears_and_disappears(lab, guest):
         eventually(lambda: not attached(), 5, "the device is forgotten")
 
 
+@pytest.mark.any_mode
 def test_pinned_programs_and_nothing_else_survive_a_stop(lab):
     lab.command("agent", "node-b", "stop")
     try:
@@ -148,6 +149,7 @@ def test_moved_neighbour_is_found_again(lab, family):
         assert connection.ask().pod == "pod-a2"
 
 
+@pytest.mark.any_mode
 def test_status_of_a_healthy_agent(lab):
     for node in NODES:
         status = lab.maglane(node, "status")

@@ -76,6 +76,7 @@ def test_endpoint_removed_and_added_under_load(lab, directory, changing, by):
         load.stop()
 
 
+@pytest.mark.any_mode
 def test_all_endpoints_gone_and_back(lab, changing, family):
     with lab.connect("pod-a1", "TCP", service_address(CHANGING[0], family), 80) as connection:
         pod = connection.ask().pod
@@ -90,6 +91,7 @@ def test_all_endpoints_gone_and_back(lab, changing, family):
         assert connection.ask().pod == pod
 
 
+@pytest.mark.any_mode
 def test_service_removed_while_another_carries_on(lab, directory, changing, family):
     other = Load([lab.connect("client", p, address("node-a", family), WEB[1]) for p in ("TCP", "UDP")])
     try:
@@ -109,6 +111,7 @@ def problems(lab, node, name):
     return [p for p in lab.maglane(node, "status").get("problems", []) if name in p["where"]]
 
 
+@pytest.mark.any_mode
 def test_a_file_that_does_not_parse_keeps_its_last_good_state(lab, directory, changing):
     directory.write("changing.json", '{"apiVersion": "v1",\n "kind": "List",\n "items": [ {"apiVersion": }')
     for node in NODES:
@@ -125,6 +128,7 @@ def test_a_file_that_does_not_parse_keeps_its_last_good_state(lab, directory, ch
         eventually(lambda: not problems(lab, node, "changing.json"), 5, "the problem is over")
 
 
+@pytest.mark.any_mode
 def test_an_impossible_object_is_refused_alone(lab, directory, changing):
     good, bad = service("good", 43, ["pod-b2"]), service("bad", 44, ["pod-b2"])
     bad[0]["spec"]["ports"][0]["port"] = 70000
@@ -140,6 +144,7 @@ def test_an_impossible_object_is_refused_alone(lab, directory, changing):
         wait_for_service(lab, "good", False)
 
 
+@pytest.mark.any_mode
 def test_yaml_bundle_with_other_kinds(lab, directory):
     import json
     documents = [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": 1}}]
@@ -154,6 +159,7 @@ def test_yaml_bundle_with_other_kinds(lab, directory):
         wait_for_service(lab, "bundle", False)
 
 
+@pytest.mark.any_mode
 def test_a_burst_of_changes_ends_in_the_last_state(lab, changing):
     for step in range(60):
         changing(WEB_PODS[step % 3:])

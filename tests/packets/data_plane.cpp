@@ -50,19 +50,4 @@ Verdict verdict_of(Program program, int result) {
   }
 }
 
-std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
-                                          const std::vector<abi::counter>& after, Program program,
-                                          size_t bytes) {
-  const size_t first = program == Program::xdp_uplink ? 0 : size_t{abi::REASON_COUNT};
-  std::optional<abi::reason> found;
-  for (size_t i = 0; i < before.size(); ++i) {
-    const uint64_t packets = after[i].packets - before[i].packets;
-    if (!packets && after[i].bytes == before[i].bytes) continue;
-    const bool ours = i >= first && i < first + abi::REASON_COUNT;
-    if (found || !ours || packets != 1 || after[i].bytes - before[i].bytes != bytes) return std::nullopt;
-    found = static_cast<abi::reason>(i - first);
-  }
-  return found;
-}
-
 }  // namespace maglane::test

@@ -26,12 +26,6 @@ const char* to_string(Verdict verdict);
 
 // Of a program's return value.
 Verdict verdict_of(Program program, int result);
-// The reason whose counter went up by one packet of so many bytes, and no other did.
-// Counters: by reason + hook * REASON_COUNT.
-std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
-                                          const std::vector<abi::counter>& after, Program program,
-                                          size_t bytes);
-
 struct RunResult {
   Verdict verdict = Verdict::aborted;
   Bytes frame;

@@ -70,6 +70,22 @@ void enter_network_namespace(const Network& network) {
   }
 }
 
+// The reason whose counter went up by one packet of so many bytes, and no other did.
+std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
+                                          const std::vector<abi::counter>& after, Program program,
+                                          size_t bytes) {
+  const size_t first = program == Program::xdp_uplink ? 0 : size_t{abi::REASON_COUNT};
+  std::optional<abi::reason> found;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const uint64_t packets = after[i].packets - before[i].packets;
+    if (!packets && after[i].bytes == before[i].bytes) continue;
+    const bool ours = i >= first && i < first + abi::REASON_COUNT;
+    if (found || !ours || packets != 1 || after[i].bytes - before[i].bytes != bytes) return std::nullopt;
+    found = static_cast<abi::reason>(i - first);
+  }
+  return found;
+}
+
 struct Loaded {
   bpf_object* object = nullptr;
   std::map<std::string, bpf_map*> maps;

@@ -7,8 +7,6 @@
 namespace maglane::test {
 namespace {
 
-constexpr uint32_t kCounters = uint32_t{abi::REASON_COUNT} * abi::HOOKS;
-
 class NativeDataPlane final : public DataPlane {
  public:
   void reset(const abi::node_config& config, uint32_t flow_capacity) override {
@@ -47,12 +45,12 @@ class NativeDataPlane final : public DataPlane {
     static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod};
     at_tc_ = program != Program::xdp_uplink;
     arrival_ = &arrival;
-    const auto before = counters();
+    native_map_named("counters")->clear();  // from here on it holds what this run counts alone
     const NativeResult native =
         native_run(kPrograms[static_cast<int>(program)], arrival.frame, arrival.device,
                    at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan);
     RunResult result{verdict_of(program, native.verdict), native.frame,
-                     counted_reason(before, counters(), program, arrival.frame.size()), std::nullopt};
+                     counted(program, arrival.frame.size()), std::nullopt};
     if (native.sent_to) result.sent_to = native.sent_to;
     return result;
   }
@@ -73,10 +71,16 @@ class NativeDataPlane final : public DataPlane {
   bool native() const override { return true; }
 
  private:
-  std::vector<abi::counter> counters() {
-    std::vector<abi::counter> all;
-    for (uint32_t i = 0; i < kCounters; ++i) all.push_back(*get_value<abi::counter>("counters", i));
-    return all;
+  std::optional<abi::reason> counted(Program program, size_t bytes) {
+    const auto touched = keys("counters");
+    if (touched.size() != 1) return std::nullopt;
+    uint32_t index = 0;
+    std::memcpy(&index, touched[0].data(), sizeof index);
+    const auto counter = *get_value<abi::counter>("counters", index);
+    const uint32_t first = program == Program::xdp_uplink ? 0 : uint32_t{abi::REASON_COUNT};
+    if (counter.packets != 1 || counter.bytes != bytes || index < first || index >= first + abi::REASON_COUNT)
+      return std::nullopt;
+    return static_cast<abi::reason>(index - first);
   }
 
   Network network_;

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -39,6 +40,8 @@ Network::Network() {
       {kLow0, "low0", mac("02:00:00:00:01:05"), 1300, pod, true, {}},
       {kOff0, "off0", mac("02:00:00:00:01:06"), 1500, DEVICE_UPLINK, false, {}},
   };
+  for (const auto& device : devices_)
+    for (const auto& address : device.addresses) own_.push_back(ip(address.substr(0, address.find('/'))));
   add_route("192.168.50.0/24", kUp0, nullptr);
   add_route("192.168.51.0/24", kUp1, nullptr);
   add_route("fd50::/64", kUp0, nullptr);
@@ -104,14 +107,12 @@ const NetworkDevice& Network::device(uint32_t index) const {
 }
 
 bool Network::is_own(const IpAddress& address) const {
-  for (const auto& device : devices_)
-    for (const auto& own : device.addresses)
-      if (ip(own.substr(0, own.find('/'))) == address) return true;
-  return false;
+  return std::find(own_.begin(), own_.end(), address) != own_.end();
 }
 
 bool Network::is_local_pod(const IpAddress& address) {
-  return cidr(address.family() == Family::ipv4 ? "10.1.0.0/16" : "fd01::/48").contains(address);
+  static const Cidr pods4 = cidr("10.1.0.0/16"), pods6 = cidr("fd01::/48");
+  return pods4.contains(address) || pods6.contains(address);
 }
 
 const NetworkRoute* Network::route_to(const IpAddress& destination) const {

@@ -85,6 +85,7 @@ class Network {
   void add_neighbour(uint32_t device, const char* address);
 
   std::vector<NetworkDevice> devices_;
+  std::vector<IpAddress> own_;
   std::vector<NetworkRoute> routes_;
   std::map<std::pair<uint32_t, IpAddress>, Mac> neighbours_;
 };

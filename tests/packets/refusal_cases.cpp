@@ -13,10 +13,10 @@ using namespace abi;
 void no_endpoint_is_refused(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {}).node_port(s.node(), s.variant.protocol, {});
   const Packet outside = s.first(s.client(), s.node()), inside = s.first(s.local(0, 40000), s.vip());
-  s.uplink(outside).rejected(REASON_NO_ENDPOINT, s.port_unreachable(outside));
-  s.pod(inside).rejected(REASON_NO_ENDPOINT, s.port_unreachable(inside));
+  s.uplink(outside).rejected(REASON_NO_ENDPOINT, port_unreachable(outside));
+  s.pod(inside).rejected(REASON_NO_ENDPOINT, port_unreachable(inside));
   const Packet plain = s.later(s.client(), s.node());
-  s.uplink(plain).rejected(REASON_NO_ENDPOINT, s.port_unreachable(plain));
+  s.uplink(plain).rejected(REASON_NO_ENDPOINT, port_unreachable(plain));
   EXPECT_EQ(s.flow_count(), 0U);
 }
 
@@ -24,34 +24,34 @@ void refusal_quotes_as_much_as_it_may(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {});
   for (const size_t size : {0, 1, 7, 40, 63, 64, 65, 100, 1000, 1400}) {
     const Packet packet = s.first(s.client(), s.node()).payload_size(size).tos(0x10).ttl(1);
-    s.uplink(packet).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+    s.uplink(packet).rejected(REASON_NO_ENDPOINT, port_unreachable(packet));
   }
 }
 
 void refusal_leaves_out_ethernet_padding(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {});
   const Packet packet = s.first(s.client(), s.node());
-  s.uplink(packet.trailer(30)).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+  s.uplink(packet.trailer(30)).rejected(REASON_NO_ENDPOINT, port_unreachable(packet));
 }
 
 void refused_with_options(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {});
   const Packet packet = s.first(s.client(), s.node()).options(Bytes(40, 1));
-  s.uplink(packet).rejected(REASON_NO_ENDPOINT, s.port_unreachable(packet));
+  s.uplink(packet).rejected(REASON_NO_ENDPOINT, port_unreachable(packet));
 }
 
 void unused_port_is_refused(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const Packet packet = s.first(s.local(0, 40000), s.vip(81));
-  s.pod(packet).rejected(REASON_UNUSED_PORT, s.port_unreachable(packet));
+  s.pod(packet).rejected(REASON_UNUSED_PORT, port_unreachable(packet));
   const Packet outside = s.first(s.client(), s.vip(81));
-  s.uplink(outside).rejected(REASON_UNUSED_PORT, s.port_unreachable(outside));
+  s.uplink(outside).rejected(REASON_UNUSED_PORT, port_unreachable(outside));
 }
 
 void the_same_port_of_another_protocol_is_unused(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.tcp() ? kProtoUdp : kProtoTcp, {s.other_pod()});
   const Packet packet = s.first(s.local(0, 40000), s.vip());
-  s.pod(packet).rejected(REASON_UNUSED_PORT, s.port_unreachable(packet));
+  s.pod(packet).rejected(REASON_UNUSED_PORT, port_unreachable(packet));
 }
 
 void unused_service_address_goes_nowhere(Scenario& s) {

@@ -157,11 +157,12 @@ Packet Scenario::later(const HostPort& from, const HostPort& to, uint8_t flags) 
   return tcp() ? Packet::tcp(from, to, flags).payload("payload") : Packet::udp(from, to).payload("another");
 }
 
-Bytes Scenario::port_unreachable(const Packet& packet) const {
+Bytes port_unreachable(const Packet& packet) {
   Bytes quote = packet.ip_bytes();
   if (quote.size() > 128) quote.resize(128);
   const IpAddress from = packet.destination().address, to = packet.source().address;
-  const Packet error = v4() ? Packet::icmp(from, to, 3, 3) : Packet::icmp(from, to, 1, 4);
+  const Packet error =
+      packet.family() == Family::ipv4 ? Packet::icmp(from, to, 3, 3) : Packet::icmp(from, to, 1, 4);
   const Bytes in = packet.bytes();
   Mac destination{}, source{};
   std::copy_n(in.begin(), 6, destination.begin());

@@ -28,6 +28,10 @@ struct Variant {
 
 class Scenario;
 
+// The ICMP port unreachable that answers `packet`, as it must leave: from the address that was
+// asked, to whoever sent the frame.
+Bytes port_unreachable(const Packet& packet);
+
 // What became of one packet. Each check is a test failure with both packets in words when it
 // does not hold; `line` tells which check it was.
 class Outcome {
@@ -99,9 +103,6 @@ class Scenario {
   Packet first(const HostPort& from, const HostPort& to) const;
   Packet later(const HostPort& from, const HostPort& to, uint8_t flags = kAck) const;
   Packet answer(const HostPort& from, const HostPort& to) const { return later(from, to, kSyn | kAck); }
-
-  // ICMP port unreachable from `from` that quotes `packet`, as it must leave.
-  Bytes port_unreachable(const Packet& packet) const;
 
   size_t flow_count();
   // Makes every flow look as if it had been idle for so many slots.

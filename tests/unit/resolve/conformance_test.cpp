@@ -36,7 +36,9 @@ class Conformance : public ::testing::Test {
       ADD_FAILURE() << complaint.where << ": " << complaint.message;
     complaints_.clear();
     Resolver resolver;
-    return test::describe(resolver.resolve(set.model(), node_, &complaints_));
+    const ResolvedCluster& cluster = resolver.resolve(set.model(), node_, &complaints_);
+    served_ = cluster.size();
+    return test::describe(cluster);
   }
 
   void service(const std::string& spec, const std::string& metadata = "name: web") {
@@ -65,6 +67,7 @@ class Conformance : public ::testing::Test {
   NodeContext node_{"node-a", "z1", {IpAddress::parse("192.0.2.1").value()}, {}, {}};
   std::vector<Complaint> complaints_;
   std::string objects_;
+  size_t served_ = 0;  // services, after resolve()
   int slices_ = 0;
 };
 
@@ -79,6 +82,7 @@ TEST_F(Conformance, Point01_ServicesWithoutAVirtualAddress) {
   service("clusterIP: 10.96.0.8, ports: [{port: 80}]",
           "name: other, labels: {service.kubernetes.io/service-proxy-name: ''}");
   EXPECT_EQ(resolve(), "");
+  EXPECT_EQ(served_, 0U);
 }
 
 TEST_F(Conformance, Point01_KeyedByPortNameAndProtocol) {
@@ -171,10 +175,19 @@ TEST_F(Conformance, Point03_TheUnionOverSlices) {
 
 TEST_F(Conformance, Point03_ConflictsAreSettledDeterministically) {
   web();
-  slice(endpoint("10.1.0.1", there_ + unready_) + "," + endpoint("10.1.0.2", there_));
+  slice(endpoint("10.1.0.1", there_ + unready_) + "," + endpoint("10.1.0.2", there_) + "," +
+        endpoint("10.1.0.3"));
   slice(endpoint("10.1.0.1", there_) + "," + endpoint("10.1.0.2", here_ + terminating_));
   slice(endpoint("10.1.0.1", there_ + terminating_));
-  EXPECT_EQ(cluster_ip(), "10.1.0.1:8080, 10.1.0.2:8080 local");
+  // Ready beats serving beats not, whichever comes first; local if any says so.
+  EXPECT_EQ(cluster_ip(), "10.1.0.1:8080, 10.1.0.2:8080 local, 10.1.0.3:8080");
+}
+
+TEST_F(Conformance, Point03_ServingBeatsNotInAConflict) {
+  web();
+  slice(endpoint("10.1.0.1", unready_.substr(2)) + "," + endpoint("10.1.0.2", terminating_.substr(2)));
+  slice(endpoint("10.1.0.1", terminating_.substr(2)) + "," + endpoint("10.1.0.2", unready_.substr(2)));
+  EXPECT_EQ(cluster_ip(), "10.1.0.1:8080, 10.1.0.2:8080");
 }
 
 TEST_F(Conformance, Point04_FamiliesAreIndependent) {

@@ -143,7 +143,8 @@ std::string describe(const ResolvedCluster& cluster) {
         text += fmt::format("  {} {} -> {}", to_string(frontend.type),
                             frontend.address.with_port(frontend.port), describe_set(*frontend.for_outside));
         // Sets that are equal must be one object: plan shares tables by pointer.
-        if (frontend.for_pods != frontend.for_outside) text += "; pods -> " + describe_set(*frontend.for_pods);
+        if (frontend.for_pods != frontend.for_outside)
+          text += "; pods -> " + describe_set(*frontend.for_pods);
         text += "\n";
       }
     }

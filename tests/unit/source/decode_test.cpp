@@ -208,6 +208,22 @@ metadata: &n {name: b}
   EXPECT_EQ(port.protocol(), "UDP");
 }
 
+TEST(Decode, AMergedKeyYieldsToTheMappingsOwn) {
+  const auto file = decode_manifest(R"(
+x: &l {app: merged, tier: merged}
+---
+x: &l {app: merged, tier: merged}
+apiVersion: v1
+kind: Service
+metadata: {name: a, labels: {app: own, <<: *l}}
+)",
+                                    "f.yaml");
+  ASSERT_THAT(lines_of(file), ElementsAre());
+  const auto& labels = get<v1::Service>(file, Kind::service, "default", "a").metadata().labels();
+  EXPECT_EQ(labels.at("app"), "own");
+  EXPECT_EQ(labels.at("tier"), "merged");
+}
+
 TEST(Decode, WritesOfNumbers) {
   const auto port = [](const std::string& text) {
     const auto file = decode_manifest(
@@ -459,6 +475,14 @@ TEST(Decode, HostileListsInLists) {
   for (int i = 0; i < 60; ++i) lists += "]}";
   EXPECT_THAT(lines_of(decode_manifest(lists, "f.yaml")),
               ElementsAre("f.yaml:1: Lists within Lists, deeper than 8 levels"));
+}
+
+TEST(Decode, ManyProblemsOfOneFileAreCutShort) {
+  std::string text;
+  for (int i = 0; i < 150; ++i) text += "{kind: Service}\n---\n";
+  const auto file = decode_manifest(text, "f.yaml");
+  ASSERT_EQ(file.complaints.size(), 101U);
+  EXPECT_EQ(lines_of(file).back(), "f.yaml: 50 more problems");
 }
 
 TEST(Decode, FileTooLarge) {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/packets/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tests/packets/scenario.h"
+
+namespace maglane::test {
+namespace {
+
+using namespace abi;
+
+std::string expect(const RunResult& result, Verdict verdict, reason why) {
+  if (result.verdict == verdict && result.reason == why) return "";
+  return fmt::format("expected {} with reason {}", to_string(verdict), static_cast<int>(why));
+}
+
+uint8_t tcp_flags(const Packet& packet) {
+  return packet.protocol() == kProtoTcp ? parse(packet.bytes()).tcp_flags : 0;
+}
+
+bool in(const char* cidr, const IpAddress& address) {
+  return Cidr::parse(cidr)->contains(address);
+}
+
+std::vector<uint16_t> source_ports(const node_config& config) {
+  std::vector<uint16_t> ports;
+  for (int run = 0; run < 2; ++run)
+    for (uint16_t i = 0; i < config.snat_port_count[run]; ++i)
+      ports.push_back(static_cast<uint16_t>(config.snat_port_min[run] + i));
+  return ports;
+}
+
+}  // namespace
+
+HostPort Model::node() const {
+  return {ip(family_ == Family::ipv4 ? cluster_.node_address4 : cluster_.node_address6), 0};
+}
+
+bool Model::is_pod(const Packet& packet, const Arrival& arrival) const {
+  const IpAddress& source = packet.source().address;
+  return (network_.device(arrival.device).flags & DEVICE_POD) || in("10.0.0.0/8", source) ||
+         in("fd00::/12", source);
+}
+
+Model::Position Model::find(const HostPort& from, const HostPort& to, bool& reply) {
+  for (auto at = connections_.begin(); at != connections_.end(); ++at) {
+    reply = at->endpoint == from && at->source == to;
+    if (reply || (at->client == from && at->frontend == to)) return at;
+  }
+  return connections_.end();
+}
+
+Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) {
+  return std::find_if(connections_.begin(), connections_.end(),
+                      [&](const Connection& c) { return c.endpoint == endpoint && c.source == source; });
+}
+
+std::string Model::check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs) {
+  family_ = packet.family();
+  const RunResult& result = runs.back();
+  // XDP hands over what it cannot send, or what is nobody's business at tc either.
+  if (runs.size() > 1 && runs[0].reason != REASON_TO_TC && runs[0].reason != result.reason)
+    return "XDP passed a packet on with another reason";
+  bool reply = false;
+  const Position known = find(packet.source(), packet.destination(), reply);
+  if (known == connections_.end()) return check_new(packet, arrival, result);
+  if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->closed()) {
+    connections_.erase(known);
+    return check_new(packet, arrival, result);
+  }
+  return check_known(known, reply, packet, arrival, result);
+}
+
+std::string Model::check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
+                               const RunResult& result) {
+  const uint8_t flags = tcp_flags(packet);
+  if (flags & kFin) connection->fin[reply] = true;
+  if (flags & kRst) connection->reset = true;
+  const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
+                                : packet.from(connection->source).to(connection->endpoint);
+  return check_sent(expected, arrival, result);
+}
+
+std::string Model::check_sent(const Packet& expected, const Arrival& arrival, const RunResult& result) const {
+  const auto hop = network_.next_hop(expected.destination().address);
+  if (!hop) return expect(result, Verdict::drop, REASON_NO_ROUTE);
+  Packet out = expected.hop();
+  if (!hop->destination) {
+    if (result.reason != REASON_RESOLVING) return "expected neighbour resolution";
+  } else {
+    out = out.macs(hop->source, *hop->destination);
+    const reason why = hop->device == arrival.device ? REASON_TRANSMITTED : REASON_REDIRECTED;
+    if (result.reason != why) return fmt::format("expected to be sent with reason {}", static_cast<int>(why));
+  }
+  if (result.sent_to && *result.sent_to != hop->device) return "sent to another device";
+  if (result.frame != out.bytes()) return "expected " + describe(out.bytes());
+  return faults(result.frame);
+}
+
+std::string Model::check_new(const Packet& packet, const Arrival& arrival, const RunResult& result) {
+  const HostPort& to = packet.destination();
+  const FrontendFixture* frontend = nullptr;
+  bool service_address = false;
+  for (const auto& one : cluster_.frontends()) {
+    if (one.address == to && one.protocol == packet.protocol()) frontend = &one;
+    if (one.address.address == to.address && one.type != FRONTEND_NODE_PORT) service_address = true;
+  }
+  const auto refuse = [&](reason why) {
+    if (result.reason != why || (result.verdict != Verdict::transmit && result.verdict != Verdict::redirect))
+      return fmt::format("expected a refusal with reason {}", static_cast<int>(why));
+    return result.frame == port_unreachable(packet) ? std::string() : "wrong ICMP error";
+  };
+  if (!frontend && service_address) return refuse(REASON_UNUSED_PORT);
+  if (!frontend && (in("172.20.0.0/16", to.address) || in("fc00::/112", to.address)))
+    return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
+  if (!frontend) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  const bool pod = is_pod(packet, arrival);
+  const auto& endpoints = pod ? frontend->pod_endpoints : frontend->endpoints;
+  if (!endpoints.empty()) return check_chosen(packet, arrival, result, *frontend, endpoints);
+  if ((pod ? frontend->when_empty_for_pods : frontend->when_empty) == EMPTY_DROP)
+    return expect(result, Verdict::drop, REASON_NO_LOCAL_ENDPOINT);
+  return refuse(REASON_NO_ENDPOINT);
+}
+
+// conformance: the client's address is replaced where the reply would not come back otherwise.
+bool Model::translates_source(const Packet& packet, const FrontendFixture& frontend,
+                              const HostPort& endpoint) const {
+  const IpAddress& source = packet.source().address;
+  if (source == endpoint.address) return true;
+  const bool pod = in("10.0.0.0/8", source) || in("fd00::/12", source);
+  if (frontend.type == FRONTEND_CLUSTER_IP) return !pod || cluster_.config.masquerade_all;
+  return !Network::is_local_pod(endpoint.address);
+}
+
+bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend,
+                           const std::vector<HostPort>& endpoints) {
+  return std::any_of(endpoints.begin(), endpoints.end(), [&](const HostPort& endpoint) {
+    const bool translates = translates_source(packet, frontend, endpoint);
+    std::vector<uint16_t> ports = source_ports(cluster_.config);
+    if (!translates) ports.push_back(packet.source().port);
+    const IpAddress source = translates ? node().address : packet.source().address;
+    return std::all_of(ports.begin(), ports.end(), [&](uint16_t port) {
+      const Position taken = holder(endpoint, HostPort(source, port));
+      return taken != connections_.end() && !taken->closed();
+    });
+  });
+}
+
+std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
+                                const FrontendFixture& frontend, const std::vector<HostPort>& endpoints) {
+  if (result.reason == REASON_NO_SOURCE_PORT)
+    return may_lack_ports(packet, frontend, endpoints) ? "" : "there are free source ports";
+  if (result.reason == REASON_FLOW_TABLE_FULL)
+    return connections_.size() * 2 + 2 > cluster_.flow_capacity ? "" : "the flow table is not full";
+  const Parsed out = parse(result.frame);
+  const HostPort endpoint(out.destination, out.destination_port), source(out.source, out.source_port);
+  if (!out.ports || std::find(endpoints.begin(), endpoints.end(), endpoint) == endpoints.end())
+    return "not sent to an endpoint of the frontend";
+  const bool translates = translates_source(packet, frontend, endpoint);
+  if (source.address != (translates ? node().address : packet.source().address))
+    return "wrong source address";
+  const HostPort own = packet.source();
+  const Position own_holder = holder(endpoint, own);
+  const bool own_free = own_holder == connections_.end() || own_holder->closed();
+  const auto ports = source_ports(cluster_.config);
+  const bool from_range = std::find(ports.begin(), ports.end(), source.port) != ports.end();
+  if (!translates && own_free && source.port != own.port) return "source port changed without need";
+  if ((translates || !own_free) && !from_range) return "source port out of the range";
+  const Position taken = holder(endpoint, source);
+  if (taken != connections_.end() && !taken->closed()) return "source port is taken by a living connection";
+  if (taken != connections_.end()) connections_.erase(taken);
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint});
+  if (connections_.size() * 2 > cluster_.flow_capacity) return "more flows than the table holds";
+  return check_known(std::prev(connections_.end()), false, packet, arrival, result);
+}
+
+}  // namespace maglane::test

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace maglane {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class ConfigTest : public testing::Test {
+ protected:
+  ConfigTest() {
+    ::unsetenv("MAGLANE_BPFFS");
+    ::unsetenv("MAGLANE_SOCKET");
+    char pattern[] = "/tmp/maglane-config-XXXXXX";
+    directory_ = ::mkdtemp(pattern);
+  }
+  ~ConfigTest() override { std::filesystem::remove_all(directory_); }
+
+  // "--config FILE", the file holding `text`.
+  std::vector<std::string> with_file(const std::string& text, std::vector<std::string> arguments = {}) {
+    std::string path = directory_ + "/agent.yaml";
+    std::ofstream(path) << text;
+    arguments.insert(arguments.end(), {"--config", path});
+    return arguments;
+  }
+  static Config good(std::vector<std::string> arguments) {
+    CommandLine line = parse_command_line(arguments);
+    EXPECT_FALSE(line.exit_code) << line.text;
+    return line.config;
+  }
+  // The one line that it ends with.
+  static std::string bad(std::vector<std::string> arguments) {
+    CommandLine line = parse_command_line(arguments);
+    EXPECT_EQ(line.exit_code, 2);
+    EXPECT_THAT(line.text, testing::StartsWith("maglane-agent: "));
+    EXPECT_EQ(line.text.find('\n'), line.text.size() - 1) << line.text;
+    return line.text;
+  }
+  static std::string bad_flag(const std::string& flag, const std::string& value) {
+    return bad({"--manifests", "/m", flag, value});
+  }
+
+  std::string directory_;
+};
+
+TEST_F(ConfigTest, Defaults) {
+  Config config = good({"--manifests", "/m"});
+  EXPECT_FALSE(config.node_name.empty());
+  EXPECT_EQ(config.bpffs, "/sys/fs/bpf/maglane");
+  EXPECT_EQ(config.socket, "/run/maglane/agent.sock");
+  EXPECT_EQ(config.xdp, XdpPolicy::automatic);
+  EXPECT_FALSE(config.masquerade_all);
+  EXPECT_FALSE(config.cleanup);
+  EXPECT_EQ(config.flow_table_size, 524288U);
+  EXPECT_EQ(config.maglev_entries, 16777216U);
+  EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{1024, 29999}, PortRange{61000, 65535}));
+}
+
+TEST_F(ConfigTest, EveryFlag) {
+  Config config = good({"--node-name", "n", "--manifests", "/m", "--uplink", "eth0", "--uplink", "eth1", "--pod-device",
+                        "veth*", "--pod-cidr", "10.1.0.0/16", "--pod-cidr", "fd00:1::/48", "--service-cidr",
+                        "10.96.0.0/12", "--service-cidr", "fd00:2::/112", "--node-port-addresses", "192.0.2.0/24",
+                        "--masquerade-all", "--network-model", "none", "--xdp", "generic", "--bpffs",
+                        "/sys/fs/bpf/x", "--socket", "/run/x.sock", "--flow-table-size", "4096", "--maglev-entries",
+                        "131072", "--snat-ports", "2000-2999", "--log-level", "debug"});
+  EXPECT_EQ(config.node_name, "n");
+  EXPECT_EQ(config.manifests, "/m");
+  EXPECT_THAT(config.uplinks, ElementsAre("eth0", "eth1"));
+  EXPECT_THAT(config.pod_devices, ElementsAre("veth*"));
+  EXPECT_THAT(config.pod_cidrs, ElementsAre(*Cidr::parse("10.1.0.0/16"), *Cidr::parse("fd00:1::/48")));
+  EXPECT_THAT(config.service_cidrs, ElementsAre(*Cidr::parse("10.96.0.0/12"), *Cidr::parse("fd00:2::/112")));
+  EXPECT_THAT(config.node_port_addresses, ElementsAre(*Cidr::parse("192.0.2.0/24")));
+  EXPECT_TRUE(config.masquerade_all);
+  EXPECT_EQ(config.xdp, XdpPolicy::generic);
+  EXPECT_EQ(config.bpffs, "/sys/fs/bpf/x");
+  EXPECT_EQ(config.socket, "/run/x.sock");
+  EXPECT_EQ(config.flow_table_size, 4096U);
+  EXPECT_EQ(config.maglev_entries, 131072U);
+  EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{2000, 2999}));
+  EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST_F(ConfigTest, EveryKeyOfTheFile) {
+  Config config = good(with_file(R"(
+node-name: n
+manifests: /m
+uplink: [eth0, eth1]
+pod-device: veth*
+pod-cidr:
+  - 10.1.0.0/16
+  - fd00:1::/48
+service-cidr: 10.96.0.0/12
+node-port-addresses: [192.0.2.0/24]
+masquerade-all: true
+network-model: none
+xdp: "off"
+bpffs: /sys/fs/bpf/x
+socket: /run/x.sock
+flow-table-size: 4096
+maglev-entries: 131072
+snat-ports: 2000-2999
+log-level: warn
+)"));
+  EXPECT_EQ(config.node_name, "n");
+  EXPECT_EQ(config.manifests, "/m");
+  EXPECT_THAT(config.uplinks, ElementsAre("eth0", "eth1"));
+  EXPECT_THAT(config.pod_devices, ElementsAre("veth*"));
+  EXPECT_EQ(config.pod_cidrs.size(), 2U);
+  EXPECT_EQ(config.service_cidrs.size(), 1U);
+  EXPECT_EQ(config.node_port_addresses.size(), 1U);
+  EXPECT_TRUE(config.masquerade_all);
+  EXPECT_EQ(config.xdp, XdpPolicy::off);
+  EXPECT_EQ(config.bpffs, "/sys/fs/bpf/x");
+  EXPECT_EQ(config.socket, "/run/x.sock");
+  EXPECT_EQ(config.flow_table_size, 4096U);
+  EXPECT_EQ(config.maglev_entries, 131072U);
+  EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{2000, 2999}));
+  EXPECT_EQ(config.log_level, "warn");
+}
+
+TEST_F(ConfigTest, AFlagWinsOverTheFileOverTheEnvironment) {
+  ::setenv("MAGLANE_BPFFS", "/sys/fs/bpf/environment", 1);
+  ::setenv("MAGLANE_SOCKET", "/run/environment.sock", 1);
+  Config config = good(with_file("manifests: /file\nuplink: eth0\nsocket: /run/file.sock\nmasquerade-all: true\n",
+                                 {"--manifests", "/flag", "--uplink", "eth7", "--masquerade-all=false"}));
+  EXPECT_EQ(config.manifests, "/flag");
+  EXPECT_THAT(config.uplinks, ElementsAre("eth7"));
+  EXPECT_FALSE(config.masquerade_all);
+  EXPECT_EQ(config.socket, "/run/file.sock");
+  EXPECT_EQ(config.bpffs, "/sys/fs/bpf/environment");
+}
+
+TEST_F(ConfigTest, HelpAndVersionAreNoErrors) {
+  CommandLine help = parse_command_line({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(help.text, HasSubstr("--pod-device PATTERN"));
+  EXPECT_THAT(help.text, testing::Not(HasSubstr("kubeconfig")));
+  EXPECT_EQ(parse_command_line({"--version"}).exit_code, 0);
+}
+
+TEST_F(ConfigTest, CleanupNeedsNoManifests) { EXPECT_TRUE(good({"--cleanup"}).cleanup); }
+
+TEST_F(ConfigTest, WrongFlags) {
+  EXPECT_THAT(bad({}), HasSubstr("--manifests DIR is missing"));
+  EXPECT_THAT(bad({"--manifest", "/m"}), HasSubstr("there is no flag \"--manifest\""));
+  EXPECT_THAT(bad({"--manifests", "/m", "extra"}), HasSubstr("there is no argument \"extra\""));
+  EXPECT_THAT(bad({"--manifests"}), HasSubstr("--manifests"));
+  EXPECT_THAT(bad({"--manifests", "/m", "--manifests", "/n"}), HasSubstr("--manifests: given more than once"));
+}
+
+TEST_F(ConfigTest, WrongValues) {
+  EXPECT_THAT(bad_flag("--xdp", "fast"), HasSubstr("--xdp: \"fast\" is none of auto, native, generic, off"));
+  EXPECT_THAT(bad_flag("--pod-cidr", "10.1.0.0/33"), HasSubstr("--pod-cidr: "));
+  EXPECT_THAT(bad_flag("--service-cidr", "x"), HasSubstr("--service-cidr: "));
+  EXPECT_THAT(bad({"--manifests", "/m", "--service-cidr", "10.0.0.0/8", "--service-cidr", "11.0.0.0/8"}),
+              HasSubstr("--service-cidr: given twice for IPv4"));
+  EXPECT_THAT(bad_flag("--node-port-addresses", "300.0.0.0/8"), HasSubstr("--node-port-addresses: "));
+  EXPECT_THAT(bad_flag("--uplink", "a/b"), HasSubstr("--uplink: \"a/b\" is no device's name"));
+  EXPECT_THAT(bad_flag("--pod-device", ""), HasSubstr("--pod-device: "));
+  EXPECT_THAT(bad_flag("--node-name", ""), HasSubstr("--node-name: is empty"));
+  EXPECT_THAT(bad_flag("--bpffs", "relative"), HasSubstr("--bpffs: \"relative\" is no absolute path"));
+  EXPECT_THAT(bad_flag("--socket", "relative"), HasSubstr("--socket: \"relative\" is no absolute path"));
+  EXPECT_THAT(bad_flag("--flow-table-size", "12"), HasSubstr("--flow-table-size: \"12\" is no number from 1024"));
+  EXPECT_THAT(bad_flag("--flow-table-size", "-1"), HasSubstr("--flow-table-size: "));
+  EXPECT_THAT(bad_flag("--maglev-entries", "70001"), HasSubstr("a multiple of 16"));
+  EXPECT_THAT(bad_flag("--log-level", "loud"), HasSubstr("--log-level: \"loud\" is none of trace"));
+  EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet is not supported by this version"));
+  EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("\"x\" is no network model"));
+  for (const char* flag : {"--kubeconfig", "--vnet-cidr", "--masq-config", "--metrics-address", "--healthz-address"}) {
+    EXPECT_THAT(bad_flag(flag, "x"), HasSubstr(std::string(flag) + ": is not supported by this version"));
+  }
+}
+
+TEST_F(ConfigTest, WrongFiles) {
+  EXPECT_THAT(bad({"--config", "/nowhere.yaml"}), HasSubstr("--config /nowhere.yaml: cannot be read"));
+  EXPECT_THAT(bad(with_file("manifests: /m\nuplinks: eth0\n")), HasSubstr("line 2: there is no option \"uplinks\""));
+  EXPECT_THAT(bad(with_file("manifests: /m\ncleanup: true\n")), HasSubstr("there is no option \"cleanup\""));
+  EXPECT_THAT(bad(with_file("xdp: [a, b]\n")), HasSubstr("xdp takes one value, not a list"));
+  EXPECT_THAT(bad(with_file("xdp:\n")), HasSubstr("xdp has no value"));
+  EXPECT_THAT(bad(with_file("xdp: auto\nxdp: off\n")), HasSubstr("xdp is given twice"));
+  EXPECT_THAT(bad(with_file("- xdp\n")), HasSubstr("KEY: VALUE"));
+  EXPECT_THAT(bad(with_file("a: [\n")), HasSubstr("line "));
+  EXPECT_THAT(bad(with_file("manifests: /m\nmasquerade-all: maybe\n")), HasSubstr("neither true nor false"));
+  EXPECT_THAT(bad(with_file("manifests: /m\nkubeconfig: x\n")), HasSubstr("not supported by this version"));
+}
+
+TEST_F(ConfigTest, PortRanges) {
+  EXPECT_TRUE(parse_port_ranges("1-65535").ok());
+  for (const char* wrong : {"", "80", "0-10", "10-5", "1-70000", "1-2,3-4,5-6", "1-5,5-9", "a-b", "1-2,", "1--2", " 1-2"}) {
+    EXPECT_FALSE(parse_port_ranges(wrong).ok()) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace maglane
