@@ -43,8 +43,8 @@ struct native_table {
 	struct table_seed seed;
 };
 
-struct native_layout native_layout(enum native_shape shape);
-struct native_place native_place(const struct native_table *table, const __u64 *key);
+struct native_layout native_layout_of(enum native_shape shape);
+struct native_place native_place_of(const struct native_table *table, const __u64 *key);
 __u64 native_hash(const struct table_seed *seed, const __u64 *key, enum native_shape shape);
 
 /*
@@ -56,8 +56,10 @@ int native_insert(struct native_table *table, const __u64 *key, const __u64 *ans
 /* NATIVE_DONE: *meta and the answer are the key's. */
 int native_find(struct native_table *table, const __u64 *key, __u32 *meta, __u64 *answer);
 int native_remove(struct native_table *table, const __u64 *key);
-/* Removes the entry only if it is still the one whose meta was found. */
-int native_remove_found(struct native_table *table, const __u64 *key, __u32 meta);
+/* Where the key is, as table_location; negative: nowhere. */
+int native_locate(struct native_table *table, const __u64 *key);
+/* Removes the entry only if it is still the one that was found there, with this meta. */
+int native_remove_found(struct native_table *table, const __u64 *key, int location, __u32 meta);
 /* Replaces the answer in place. */
 int native_change(struct native_table *table, const __u64 *key, const __u64 *answer);
 /* Adds bits to the state without a lock; as flow_add_seen. */
