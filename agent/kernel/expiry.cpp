@@ -11,7 +11,8 @@ namespace maglane {
 
 Result<abi::expiry_result> run_expiry(int program_fd, int result_map_fd) {
   std::array<uint8_t, 64> packet{};  // the kernel wants a frame, the program does not read it
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_size_in = packet.size(), .repeat = 1);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.data(), .data_size_in = packet.size(),
+              .repeat = 1);
   if (int error = bpf_prog_test_run_opts(program_fd, &options); error != 0) {
     return Error{fmt::format("cannot run the expiry of flows: {}", std::strerror(-error))};
   }
