@@ -109,12 +109,14 @@ Status take_one_of_each_family(const Values& values, std::vector<Cidr>& out) {
   return ok_status();
 }
 
-Status not_supported(const char* instead) { return Error{fmt::format("is not supported by this version; {}", instead)}; }
+Status not_supported(const char* instead) {
+  return Error{fmt::format("is not supported by this version; {}", instead)};
+}
 
 constexpr std::array<std::pair<const char*, XdpPolicy>, 4> kXdp = {{{"auto", XdpPolicy::automatic},
-                                                                   {"native", XdpPolicy::native},
-                                                                   {"generic", XdpPolicy::generic},
-                                                                   {"off", XdpPolicy::off}}};
+                                                                    {"native", XdpPolicy::native},
+                                                                    {"generic", XdpPolicy::generic},
+                                                                    {"off", XdpPolicy::off}}};
 constexpr std::array<std::pair<const char*, const char*>, 5> kLevels = {
     {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warn", "warn"}, {"error", "error"}}};
 
@@ -140,9 +142,11 @@ const std::vector<Option>& options() {
   static const std::vector<Option> table = {
       {"node-name", Kind::one, "NAME", "This node's name in Kubernetes (default: the host name)",
        [](const Values& v, Config& c) { return take_text(v, c.node_name); }},
-      {"manifests", Kind::one, "DIR", "Serve the Services, EndpointSlices and Nodes in this directory's manifests",
+      {"manifests", Kind::one, "DIR",
+       "Serve the Services, EndpointSlices and Nodes in this directory's manifests",
        [](const Values& v, Config& c) { return take_text(v, c.manifests); }},
-      {"uplink", Kind::many, "DEV", "A device to other hosts; repeatable (default: those of the default routes)",
+      {"uplink", Kind::many, "DEV",
+       "A device to other hosts; repeatable (default: those of the default routes)",
        [](const Values& v, Config& c) { return take_devices(v, c.uplinks); }},
       {"pod-device", Kind::many, "PATTERN", "Devices that lead to pods, as in 'veth*'; repeatable",
        [](const Values& v, Config& c) { return take_devices(v, c.pod_devices); }},
@@ -171,7 +175,8 @@ const std::vector<Option>& options() {
          c.snat_ports = *ranges;
          return ok_status();
        }},
-      {"bpffs", Kind::one, "DIR", "Where to pin maps, programs and links (default: $MAGLANE_BPFFS, /sys/fs/bpf/maglane)",
+      {"bpffs", Kind::one, "DIR",
+       "Where to pin maps, programs and links (default: $MAGLANE_BPFFS, /sys/fs/bpf/maglane)",
        [](const Values& v, Config& c) { return take_path(v, c.bpffs); }},
       {"socket", Kind::one, "PATH", "The control socket (default: $MAGLANE_SOCKET, /run/maglane/agent.sock)",
        [](const Values& v, Config& c) { return take_path(v, c.socket); }},
@@ -222,11 +227,13 @@ Result<RawValues> read_file(const std::string& path) {
       std::string key = entry.first.as<std::string>();
       std::string where = fmt::format("--config {}, line {}", path, entry.first.Mark().line + 1);
       const Option* option = find_option(key);
-      if (!option || key == "cleanup") return Error{fmt::format("{}: there is no option {}", where, in_quotes(key))};
+      if (!option || key == "cleanup")
+        return Error{fmt::format("{}: there is no option {}", where, in_quotes(key))};
       if (raw.contains(key)) return Error{fmt::format("{}: {} is given twice", where, key)};
       bool list = entry.second.IsSequence();
       if (!list && !entry.second.IsScalar()) return Error{fmt::format("{}: {} has no value", where, key)};
-      if (list && option->kind != Kind::many) return Error{fmt::format("{}: {} takes one value, not a list", where, key)};
+      if (list && option->kind != Kind::many)
+        return Error{fmt::format("{}: {} takes one value, not a list", where, key)};
       raw[key] = list ? entry.second.as<Values>() : Values{entry.second.as<std::string>()};
     }
   } catch (const YAML::BadFile&) {
@@ -269,7 +276,8 @@ Result<Config> assemble(const RawValues& flags, const std::string& file) {
     auto flag = flags.find(option.name);
     bool given = flag != flags.end() && !flag->second.empty();
     const Values& values = given ? flag->second : from_file[option.name];
-    std::string where = given ? fmt::format("--{}", option.name) : fmt::format("--config {}: {}", file, option.name);
+    std::string where =
+        given ? fmt::format("--{}", option.name) : fmt::format("--config {}: {}", file, option.name);
     if (auto s = take(option, values, where, config); !s) return s.error();
   }
   if (!config.cleanup && config.manifests.empty()) {
@@ -285,7 +293,8 @@ CommandLine wrong_usage(const std::string& message) {
 }  // namespace
 
 Result<std::vector<PortRange>> parse_port_ranges(const std::string& text) {
-  const Error wrong{fmt::format("{} is not one or two ranges of ports, as in 1024-29999,61000-65535", in_quotes(text))};
+  const Error wrong{
+      fmt::format("{} is not one or two ranges of ports, as in 1024-29999,61000-65535", in_quotes(text))};
   std::vector<PortRange> ranges;
   size_t begin = 0;
   while (begin <= text.size()) {
@@ -294,7 +303,8 @@ Result<std::vector<PortRange>> parse_port_ranges(const std::string& text) {
     size_t dash = part.find('-');
     if (dash == std::string_view::npos) return wrong;
     PortRange range;
-    for (auto [digits, out] : {std::pair{part.substr(0, dash), &range.first}, {part.substr(dash + 1), &range.last}}) {
+    for (auto [digits, out] :
+         {std::pair{part.substr(0, dash), &range.first}, {part.substr(dash + 1), &range.last}}) {
       auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *out);
       if (error != std::errc() || stop != digits.data() + digits.size()) return wrong;
     }
@@ -321,7 +331,8 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
     std::string name = fmt::format("--{}", option.name);
     CLI::Option* added = option.kind == Kind::flag ? app.add_flag(name, raw[option.name], option.help)
                                                    : app.add_option(name, raw[option.name], option.help);
-    if (option.kind != Kind::flag) added->allow_extra_args(false)->option_text(option.placeholder ? option.placeholder : "");
+    if (option.kind != Kind::flag)
+      added->allow_extra_args(false)->option_text(option.placeholder ? option.placeholder : "");
     if (!option.placeholder) added->group("");  // not shown
   }
   try {
@@ -336,7 +347,8 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   }
   if (auto extras = app.remaining(); !extras.empty()) {
     bool flag = extras.front().starts_with('-');
-    return wrong_usage(fmt::format("there is no {} {}", flag ? "flag" : "argument", in_quotes(extras.front())));
+    return wrong_usage(
+        fmt::format("there is no {} {}", flag ? "flag" : "argument", in_quotes(extras.front())));
   }
   auto config = assemble(raw, file);
   if (!config) return wrong_usage(config.error().message);

@@ -22,7 +22,8 @@ void check_forwarding(const std::string& proc, const char* family, const char* p
   int value = 0;
   if (!(file >> value) || value != 0) return;
   complaints.push_back({"node", fmt::format("{} forwarding is off, so pods and other nodes are not reached: "
-                                            "`sysctl -w {}=1`", family, setting)});
+                                            "`sysctl -w {}=1`",
+                                            family, setting)});
 }
 
 }  // namespace
@@ -40,11 +41,14 @@ DataPlaneOptions data_plane_options(const Config& config) {
   return options;
 }
 
-std::vector<Complaint> check_host(const Config& config, const DataPlaneOptions& options, const std::string& proc) {
+std::vector<Complaint> check_host(const Config& config, const DataPlaneOptions& options,
+                                  const std::string& proc) {
   std::vector<Complaint> complaints;
-  if (options.ipv4) check_forwarding(proc, "IPv4", "/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", complaints);
+  if (options.ipv4)
+    check_forwarding(proc, "IPv4", "/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward", complaints);
   if (options.ipv6) {
-    check_forwarding(proc, "IPv6", "/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding", complaints);
+    check_forwarding(proc, "IPv6", "/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding",
+                     complaints);
   }
   std::ifstream file(proc + "/sys/net/ipv4/ip_local_port_range");
   PortRange own;
@@ -52,9 +56,10 @@ std::vector<Complaint> check_host(const Config& config, const DataPlaneOptions& 
     for (const PortRange& range : config.snat_ports) {
       if (!range.overlaps(own)) continue;
       complaints.push_back(
-          {"--snat-ports", fmt::format("{}-{} overlaps the ports {}-{} of this machine's own connections: "
-                                       "`sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"`, or other ports",
-                                       range.first, range.last, own.first, own.last)});
+          {"--snat-ports",
+           fmt::format("{}-{} overlaps the ports {}-{} of this machine's own connections: "
+                       "`sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"`, or other ports",
+                       range.first, range.last, own.first, own.last)});
     }
   }
   return complaints;

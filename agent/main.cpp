@@ -77,7 +77,8 @@ Status run_loop(Reconciler& reconciler, ResyncQueue& resyncs, int signals) {
   bool told_ready = false;
   for (;;) {
     std::array<epoll_event, 8> events;
-    int count = ::epoll_wait(epoll.get(), events.data(), events.size(), milliseconds_until(reconciler.next_due()));
+    int count =
+        ::epoll_wait(epoll.get(), events.data(), events.size(), milliseconds_until(reconciler.next_due()));
     if (count < 0 && errno != EINTR) return Error{fmt::format("epoll: {}", std::strerror(errno))};
     for (int i = 0; i < count; ++i) {
       int fd = events[static_cast<size_t>(i)].data.fd;
@@ -113,7 +114,8 @@ int serve(const Config& config) {
   auto server = ControlServer::start(config.socket, handlers);
   if (!server) return fail(server.error());
 
-  spdlog::info("maglane-agent {} on node {}, manifests in {}", MAGLANE_VERSION, config.node_name, config.manifests);
+  spdlog::info("maglane-agent {} on node {}, manifests in {}", MAGLANE_VERSION, config.node_name,
+               config.manifests);
   Status ended = run_loop(**reconciler, resyncs, signals->get());
   ::sd_notify(0, "STOPPING=1");
   board.shut_down();

@@ -10,10 +10,12 @@
 namespace maglane {
 namespace {
 
-std::vector<Link> find_uplinks(const NetworkModel& network, const Config& config, std::vector<Complaint>& complaints) {
+std::vector<Link> find_uplinks(const NetworkModel& network, const Config& config,
+                               std::vector<Complaint>& complaints) {
   if (config.uplinks.empty()) {
     std::vector<Link> uplinks = network.default_route_devices();
-    if (uplinks.empty()) complaints.push_back({"uplinks", "there is no default route: name the devices with --uplink"});
+    if (uplinks.empty())
+      complaints.push_back({"uplinks", "there is no default route: name the devices with --uplink"});
     return uplinks;
   }
   std::vector<Link> uplinks;
@@ -21,7 +23,8 @@ std::vector<Link> find_uplinks(const NetworkModel& network, const Config& config
   for (const std::string& name : config.uplinks) {
     auto link = std::find_if(links.begin(), links.end(), [&](const Link& l) { return l.name == name; });
     if (link == links.end()) {
-      complaints.push_back({fmt::format("uplink {}", name), "there is no such device; it is taken when it appears"});
+      complaints.push_back(
+          {fmt::format("uplink {}", name), "there is no such device; it is taken when it appears"});
     } else {
       uplinks.push_back(*link);
     }
@@ -67,8 +70,9 @@ NodeNetwork view_network(const NetworkModel& network, const Config& config, cons
     if (!contains(uplinks, link)) {
       view.devices.push_back({link.ifindex, link.name, Role::pod});
     } else if (!config.uplinks.empty()) {
-      view.complaints.push_back({fmt::format("device {}", link.name),
-                                 "is an --uplink and matches a --pod-device pattern: it is taken as an uplink"});
+      view.complaints.push_back(
+          {fmt::format("device {}", link.name),
+           "is an --uplink and matches a --pod-device pattern: it is taken as an uplink"});
     }
   }
   std::sort(view.devices.begin(), view.devices.end());

@@ -68,13 +68,13 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
   if (!maps) return maps.error();
-  return std::unique_ptr<Reconciler>(new Reconciler(config, board, std::move(*source), std::move(*network),
-                                                    std::move(bpffs), std::make_shared<DataPlane>(std::move(*data_plane)),
-                                                    std::move(*maps)));
+  return std::unique_ptr<Reconciler>(
+      new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
+                     std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
 }
 
-Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir source, NetlinkWatch network, Bpffs bpffs,
-                       std::shared_ptr<const DataPlane> data_plane, PinnedMaps maps)
+Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir source, NetlinkWatch network,
+                       Bpffs bpffs, std::shared_ptr<const DataPlane> data_plane, PinnedMaps maps)
     : config_(config),
       options_(data_plane_options(config)),
       board_(board),
@@ -187,7 +187,8 @@ Result<uint32_t> Reconciler::update() {
   return operations;
 }
 
-Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster, std::vector<Complaint>& complaints) {
+Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
+                                           std::vector<Complaint>& complaints) {
   Steps steps;
   std::optional<MapContents> contents;
   if (!plan_) {
@@ -241,16 +242,16 @@ void Reconciler::settle_network() {
     spdlog::error("{}", s.error().message);
     network_due_ = Clock::now() + kExpiryInterval;
   }
-  if (view_.devices != before.devices && synced_) {
-    retry_xdp_ = true;
-    attach_due_ = Clock::now();
-  }
-  bool addresses = view_.local_addresses != before.local_addresses || view_.primary_addresses() != before.primary_addresses();
+  if (view_.devices != before.devices && synced_) attach_due_ = Clock::now();
+  bool addresses = view_.local_addresses != before.local_addresses ||
+                   view_.primary_addresses() != before.primary_addresses();
   if (addresses && model_) update_due_ = Clock::now();
   if (view_ != before) publish();
 }
 
-void Reconciler::look_at_network() { view_ = view_network(network_.model(), config_, own_node()); }
+void Reconciler::look_at_network() {
+  view_ = view_network(network_.model(), config_, own_node());
+}
 
 // Of the node's state only what differs is written; a new epoch makes flows look their next
 // hop up again.

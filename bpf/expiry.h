@@ -92,13 +92,20 @@ __weak int expire_slot6(struct flow_bucket6 *bucket, __u32 slot, __u32 now)
 static __always_inline long expire_bucket(__u32 n, struct expiry_walk *walk, int family)
 {
 	__u32 index = walk->first_bucket + n;
-	void *bucket = table_bucket(FLOW_MAP(family), &index);
+	struct table_header *header = table_bucket(FLOW_MAP(family), &index);
+	void *bucket = header;
 
-	if (!bucket)
+	if (!header)
 		return 1;
+	if (!(header->tags[0] | header->tags[1] | header->tags[2] | header->tags[3]))
+		return 0;
 	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
-		int was = family == FAMILY_IPV4 ? expire_slot4(bucket, slot, walk->slot_now) :
-						  expire_slot6(bucket, slot, walk->slot_now);
+		int was;
+
+		if (!table_tag(header, slot))
+			continue;
+		was = family == FAMILY_IPV4 ? expire_slot4(bucket, slot, walk->slot_now) :
+					      expire_slot6(bucket, slot, walk->slot_now);
 
 		walk->examined += was & SLOT_USED;
 		walk->removed += (was & SLOT_EXPIRED) / SLOT_EXPIRED;

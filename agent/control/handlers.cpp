@@ -28,7 +28,8 @@ std::optional<ControlHandlers::Refusal> ControlHandlers::get_status(const v1::Ge
   if (!(wait >= 0 && wait <= kLongestWaitSeconds)) {  // NaN too
     return Refusal{true, fmt::format("wait_seconds is {}: say 0 to {}", wait, kLongestWaitSeconds)};
   }
-  auto longest = std::chrono::duration_cast<StatusBoard::Clock::duration>(std::chrono::duration<double>(wait));
+  auto longest =
+      std::chrono::duration_cast<StatusBoard::Clock::duration>(std::chrono::duration<double>(wait));
   board_.wait_synced(longest, cancelled);
   *reply = board_.read();
   auto maps = read_maps_();

@@ -27,8 +27,8 @@ class ControlHandlers {
   ControlHandlers(const StatusBoard& board, ResyncQueue& resyncs, ReadMaps read_maps);
 
   // Thread-safe. `cancelled`: whether the caller has gone away.
-  std::optional<Refusal> get_status(const v1::GetStatusRequest& request, const std::function<bool()>& cancelled,
-                                    v1::Status* reply) const;
+  std::optional<Refusal> get_status(const v1::GetStatusRequest& request,
+                                    const std::function<bool()>& cancelled, v1::Status* reply) const;
   std::optional<Refusal> resync(const v1::ResyncRequest& request, const std::function<bool()>& cancelled,
                                 v1::ResyncReply* reply) const;
 

@@ -14,7 +14,8 @@ ResyncQueue::~ResyncQueue() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<uint32_t> ResyncQueue::request(std::chrono::milliseconds longest, const std::function<bool()>& cancelled) {
+Result<uint32_t> ResyncQueue::request(std::chrono::milliseconds longest,
+                                      const std::function<bool()>& cancelled) {
   using Clock = std::chrono::steady_clock;
   auto deadline = Clock::now() + longest;
   std::unique_lock lock(mutex_);

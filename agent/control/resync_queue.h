@@ -36,7 +36,7 @@ class ResyncQueue {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  int fd_;  // eventfd(2)
+  int fd_;                 // eventfd(2)
   uint64_t asked_ = 0;     // tickets handed out
   uint64_t taken_ = 0;     // tickets that the resync under way answers
   uint64_t answered_ = 0;  // tickets answered

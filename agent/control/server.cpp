@@ -33,11 +33,13 @@ class Service final : public v1::Control::Service {
 
   grpc::Status GetStatus(grpc::ServerContext* context, const v1::GetStatusRequest* request,
                          v1::Status* reply) override {
-    return to_grpc(handlers_.get_status(*request, [&] { return context->IsCancelled(); }, reply));
+    return to_grpc(handlers_.get_status(
+        *request, [&] { return context->IsCancelled(); }, reply));
   }
   grpc::Status Resync(grpc::ServerContext* context, const v1::ResyncRequest* request,
                       v1::ResyncReply* reply) override {
-    return to_grpc(handlers_.resync(*request, [&] { return context->IsCancelled(); }, reply));
+    return to_grpc(handlers_.resync(
+        *request, [&] { return context->IsCancelled(); }, reply));
   }
 
  private:
@@ -81,17 +83,21 @@ Status check_socket(const std::string& path) {
   }
   struct stat info;
   if (::lstat(path.c_str(), &info) != 0) return ok_status();
-  if (!S_ISSOCK(info.st_mode)) return Error{fmt::format("--socket {}: there is a file that is no socket", path)};
+  if (!S_ISSOCK(info.st_mode))
+    return Error{fmt::format("--socket {}: there is a file that is no socket", path)};
   if (somebody_listens(path)) {
-    return Error{fmt::format("--socket {}: another agent is listening there: stop it first, or give this one a socket "
-                             "of its own", path)};
+    return Error{
+        fmt::format("--socket {}: another agent is listening there: stop it first, or give this one a socket "
+                    "of its own",
+                    path)};
   }
   return ok_status();
 }
 
 ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path, const ControlHandlers& handlers) {
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path,
+                                                            const ControlHandlers& handlers) {
   if (auto s = check_socket(path); !s) return s.error();
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);

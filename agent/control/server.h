@@ -19,7 +19,8 @@ class ControlServer {
  public:
   // Makes the directory of `path` if need be. `handlers` must outlive this; they are called on
   // threads of the server.
-  static Result<std::unique_ptr<ControlServer>> start(const std::string& path, const ControlHandlers& handlers);
+  static Result<std::unique_ptr<ControlServer>> start(const std::string& path,
+                                                      const ControlHandlers& handlers);
   // Ends calls that are under way within a second, and removes the socket.
   ~ControlServer();
 

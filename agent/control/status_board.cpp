@@ -6,7 +6,9 @@
 namespace maglane {
 namespace {
 
-double seconds(StatusBoard::Clock::duration d) { return std::chrono::duration<double>(d).count(); }
+double seconds(StatusBoard::Clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
 
 }  // namespace
 

@@ -27,15 +27,20 @@ constexpr uint32_t kLinkTypeTcx = 11;
 
 bpf_attach_type attach_type(Hook hook) {
   switch (hook) {
-    case Hook::xdp: return BPF_XDP;
-    case Hook::tc_ingress: return kTcxIngress;
-    case Hook::tc_egress: return kTcxEgress;
+    case Hook::xdp:
+      return BPF_XDP;
+    case Hook::tc_ingress:
+      return kTcxIngress;
+    case Hook::tc_egress:
+      return kTcxEgress;
   }
   return BPF_XDP;
 }
 
 // A clsact queueing discipline that we made has a directory of this name beside the pins.
-std::string clsact_marker(std::string_view device) { return escape_device(device) + ":clsact"; }
+std::string clsact_marker(std::string_view device) {
+  return escape_device(device) + ":clsact";
+}
 
 Error device_error(const WantedDevice& device, Hook hook, const std::string& what, int error) {
   return Error{fmt::format("{} ({}): {}: {}", device.name, to_string(hook), what, std::strerror(error))};
@@ -52,7 +57,8 @@ XdpMode xdp_mode(uint32_t ifindex, uint32_t id) {
 bool tcx_has_program(uint32_t ifindex, Hook hook, uint32_t id) {
   std::array<uint32_t, 64> ids{};  // the kernel allows no more on a hook
   uint32_t flags = 0, count = ids.size();
-  if (bpf_prog_query(static_cast<int>(ifindex), attach_type(hook), 0, &flags, ids.data(), &count) != 0) return false;
+  if (bpf_prog_query(static_cast<int>(ifindex), attach_type(hook), 0, &flags, ids.data(), &count) != 0)
+    return false;
   return std::find(ids.begin(), ids.begin() + count, id) != ids.begin() + count;
 }
 
@@ -130,7 +136,9 @@ Status remove_attachment(const Bpffs& bpffs, const RemoveAttachment& step) {
   return ok_status();
 }
 
-uint32_t role_flag(Role role) { return role == Role::pod ? abi::DEVICE_POD : abi::DEVICE_UPLINK; }
+uint32_t role_flag(Role role) {
+  return role == Role::pod ? abi::DEVICE_POD : abi::DEVICE_UPLINK;
+}
 
 std::string describe_program(uint32_t id) {
   Fd fd(bpf_prog_get_fd_by_id(id));
@@ -192,7 +200,8 @@ void Attacher::report(const WantedDevice& device, Hook hook, std::string_view mo
 
 Status Attacher::run(const RenamePin& step) {
   if (::rename(bpffs_.link(step.from).c_str(), bpffs_.link(step.to).c_str()) == 0) return ok_status();
-  return Error{fmt::format("cannot rename {} to {}: {}", bpffs_.link(step.from), step.to, std::strerror(errno))};
+  return Error{
+      fmt::format("cannot rename {} to {}: {}", bpffs_.link(step.from), step.to, std::strerror(errno))};
 }
 
 Status Attacher::run(const SwapProgram& step) {
@@ -237,8 +246,8 @@ Status Attacher::create_xdp(const CreateLink& step) {
   for (XdpMode mode : foreign != 0 ? std::vector<XdpMode>{} : modes_to_try(policy_)) {
     LIBBPF_OPTS(bpf_link_create_opts, options,
                 .flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-    Fd link(bpf_link_create(program_for(step.device, step.hook), static_cast<int>(step.device.ifindex), BPF_XDP,
-                            &options));
+    Fd link(bpf_link_create(program_for(step.device, step.hook), static_cast<int>(step.device.ifindex),
+                            BPF_XDP, &options));
     if (link.ok()) {
       if (auto s = Bpffs::pin(link.get(), bpffs_.link(step.pin)); !s) return s;
       report(step.device, step.hook, to_string(mode), note);
@@ -271,7 +280,9 @@ Status Attacher::run(const EnsureFilter& step) {
   return ok_status();
 }
 
-Status Attacher::run(const RemoveAttachment& step) { return remove_attachment(bpffs_, step); }
+Status Attacher::run(const RemoveAttachment& step) {
+  return remove_attachment(bpffs_, step);
+}
 
 Status Attacher::enter_devices(const std::vector<WantedDevice>& wanted) {
   for (const WantedDevice& device : wanted) {
@@ -301,7 +312,8 @@ Status Attacher::update_devices(const std::vector<WantedDevice>& wanted) {
   }
   std::vector<uint32_t> gone;
   uint32_t key = 0, next = 0;
-  for (int more = bpf_map_get_next_key(map, nullptr, &next); more == 0; more = bpf_map_get_next_key(map, &key, &next)) {
+  for (int more = bpf_map_get_next_key(map, nullptr, &next); more == 0;
+       more = bpf_map_get_next_key(map, &key, &next)) {
     key = next;
     if (!present.contains(key)) gone.push_back(key);
   }

@@ -36,8 +36,8 @@ class Attacher {
 
   // Brings the programs to `wanted` and nothing else, and map "devices" in line. XDP that
   // cannot be attached is a note in attachments(), since tc does its work; anything else is an
-  // error, after all that is possible was done; a device that is gone by then is not. XDP that failed on a device is tried again only
-  // with `retry`, as an attempt may disturb the link.
+  // error, after all that is possible was done; a device that is gone by then is not. XDP that failed on a
+  // device is tried again only with `retry`, as an attempt may disturb the link.
   Status attach(const std::vector<WantedDevice>& wanted, bool retry);
 
   const std::vector<Attachment>& attachments() const { return attachments_; }

@@ -39,27 +39,37 @@ bool goes_on(const ExistingAttachment& entry, const WantedHook& hook, XdpPolicy 
 
 }  // namespace
 
-std::string_view to_string(Role role) { return role == Role::uplink ? "uplink" : "pod"; }
+std::string_view to_string(Role role) {
+  return role == Role::uplink ? "uplink" : "pod";
+}
 
 std::string_view to_string(Hook hook) {
   switch (hook) {
-    case Hook::xdp: return "xdp";
-    case Hook::tc_ingress: return "tc-ingress";
-    case Hook::tc_egress: return "tc-egress";
+    case Hook::xdp:
+      return "xdp";
+    case Hook::tc_ingress:
+      return "tc-ingress";
+    case Hook::tc_egress:
+      return "tc-egress";
   }
   return "";
 }
 
 std::string_view to_string(XdpMode mode) {
   switch (mode) {
-    case XdpMode::none: return "none";
-    case XdpMode::native: return "native";
-    case XdpMode::generic: return "generic";
+    case XdpMode::none:
+      return "none";
+    case XdpMode::native:
+      return "native";
+    case XdpMode::generic:
+      return "generic";
   }
   return "";
 }
 
-std::string_view to_string(TcKind kind) { return kind == TcKind::tcx ? "tcx" : "clsact"; }
+std::string_view to_string(TcKind kind) {
+  return kind == TcKind::tcx ? "tcx" : "clsact";
+}
 
 std::vector<HookProgram> programs_of(Role role) {
   if (role == Role::pod) return {{Hook::tc_ingress, "tc_pod"}};
@@ -74,23 +84,29 @@ std::optional<PinParts> parse_pin(std::string_view pin) {
   size_t colon = pin.rfind(':');  // no device's name has one
   if (colon == std::string_view::npos || colon == 0) return std::nullopt;
   for (Hook hook : {Hook::xdp, Hook::tc_ingress, Hook::tc_egress}) {
-    if (pin.substr(colon + 1) == to_string(hook)) return PinParts{unescape_device(pin.substr(0, colon)), hook};
+    if (pin.substr(colon + 1) == to_string(hook))
+      return PinParts{unescape_device(pin.substr(0, colon)), hook};
   }
   return std::nullopt;
 }
 
 std::vector<XdpMode> modes_to_try(XdpPolicy policy) {
   switch (policy) {
-    case XdpPolicy::automatic: return {XdpMode::native, XdpMode::generic};
-    case XdpPolicy::native: return {XdpMode::native};
-    case XdpPolicy::generic: return {XdpMode::generic};
-    case XdpPolicy::off: return {};
+    case XdpPolicy::automatic:
+      return {XdpMode::native, XdpMode::generic};
+    case XdpPolicy::native:
+      return {XdpMode::native};
+    case XdpPolicy::generic:
+      return {XdpMode::generic};
+    case XdpPolicy::off:
+      return {};
   }
   return {};
 }
 
 std::vector<AttachStep> plan_attachments(const std::vector<ExistingAttachment>& existing,
-                                         const std::vector<WantedDevice>& wanted, XdpPolicy policy, TcKind tc) {
+                                         const std::vector<WantedDevice>& wanted, XdpPolicy policy,
+                                         TcKind tc) {
   std::vector<AttachStep> steps, attach;
   std::set<std::string> names_in_use, kept;
   for (const ExistingAttachment& entry : existing) names_in_use.insert(entry.pin);

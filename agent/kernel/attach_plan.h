@@ -23,10 +23,10 @@ enum class XdpMode : uint8_t { none, native, generic };
 // clsact queueing discipline.
 enum class TcKind : uint8_t { tcx, clsact };
 
-std::string_view to_string(Role role);    // "uplink", "pod"
-std::string_view to_string(Hook hook);    // "xdp", "tc-ingress", "tc-egress"
+std::string_view to_string(Role role);     // "uplink", "pod"
+std::string_view to_string(Hook hook);     // "xdp", "tc-ingress", "tc-egress"
 std::string_view to_string(XdpMode mode);  // "none", "native", "generic"
-std::string_view to_string(TcKind kind);  // "tcx", "clsact"
+std::string_view to_string(TcKind kind);   // "tcx", "clsact"
 
 struct WantedDevice {
   uint32_t ifindex = 0;
@@ -39,7 +39,7 @@ struct WantedDevice {
 struct ExistingAttachment {
   std::string pin;  // its name: "<device>:<hook>", the device escaped as bpffs.h has it
   Hook hook = Hook::xdp;
-  uint32_t ifindex = 0;    // where it is attached; 0: the device is gone, or not in this network namespace
+  uint32_t ifindex = 0;  // where it is attached; 0: the device is gone, or not in this network namespace
   uint32_t program_id = 0;
   XdpMode mode = XdpMode::none;  // of an XDP link
   bool filter = false;           // clsact
@@ -61,18 +61,39 @@ struct PinParts {
 std::optional<PinParts> parse_pin(std::string_view pin);
 
 // The steps. `device` and `hook` say where the program of the device's role belongs.
-struct RenamePin { std::string from, to; };                          // the device was renamed
-struct SwapProgram { WantedDevice device; Hook hook; std::string pin; XdpMode mode; };
-struct CreateLink { WantedDevice device; Hook hook; std::string pin; };
-struct EnsureFilter { WantedDevice device; Hook hook; std::string pin; };  // also swaps
-struct RemoveAttachment { std::string pin; bool filter; uint32_t ifindex; Hook hook; };
+struct RenamePin {
+  std::string from, to;
+};  // the device was renamed
+struct SwapProgram {
+  WantedDevice device;
+  Hook hook;
+  std::string pin;
+  XdpMode mode;
+};
+struct CreateLink {
+  WantedDevice device;
+  Hook hook;
+  std::string pin;
+};
+struct EnsureFilter {
+  WantedDevice device;
+  Hook hook;
+  std::string pin;
+};  // also swaps
+struct RemoveAttachment {
+  std::string pin;
+  bool filter;
+  uint32_t ifindex;
+  Hook hook;
+};
 using AttachStep = std::variant<RenamePin, SwapProgram, CreateLink, EnsureFilter, RemoveAttachment>;
 
 // Links that are to go on keep their identity. tc comes before XDP, which leaves to it what
 // it cannot finish. What goes, goes first, since a link of another mode or a dead one of the
 // same name is in the way.
 std::vector<AttachStep> plan_attachments(const std::vector<ExistingAttachment>& existing,
-                                         const std::vector<WantedDevice>& wanted, XdpPolicy policy, TcKind tc);
+                                         const std::vector<WantedDevice>& wanted, XdpPolicy policy,
+                                         TcKind tc);
 
 // The modes to try, in order.
 std::vector<XdpMode> modes_to_try(XdpPolicy policy);

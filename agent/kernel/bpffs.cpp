@@ -38,8 +38,10 @@ Status ensure_mounted(const std::string& root) {
   if (is_bpffs(existing_ancestor(root))) return ok_status();
   bool below_mount_point = root.starts_with(std::string(kMountPoint) + "/");
   if (!below_mount_point) {
-    return Error{fmt::format("{} is not on a BPF file system: use a directory below {}, or mount one there with "
-                             "`mount -t bpf bpf DIRECTORY`", root, kMountPoint)};
+    return Error{
+        fmt::format("{} is not on a BPF file system: use a directory below {}, or mount one there with "
+                    "`mount -t bpf bpf DIRECTORY`",
+                    root, kMountPoint)};
   }
   if (::mount("bpf", kMountPoint, "bpf", 0, "mode=0700") != 0) {
     return Error{fmt::format("cannot mount a BPF file system at {}: {}", kMountPoint, std::strerror(errno))};
@@ -97,8 +99,8 @@ Result<bool> Bpffs::lock() {
     delete held;
   });
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    return Error{fmt::format("another agent is using {}: stop it first, or give this one a --bpffs directory of its own",
-                             root_)};
+    return Error{fmt::format(
+        "another agent is using {}: stop it first, or give this one a --bpffs directory of its own", root_)};
   }
   return true;
 }

@@ -29,8 +29,8 @@ abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
     return static_cast<uint32_t>(std::max<uint64_t>(2, (seconds * hz) >> shift));
   };
   TimeoutSeconds t;
-  return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin),
-          slots(t.tcp_closed), slots(t.udp), slots(t.udp_replied)};
+  return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin), slots(t.tcp_closed),
+          slots(t.udp),     slots(t.udp_replied)};
 }
 
 Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {
@@ -112,8 +112,10 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.flow_buckets4 = config.flow_buckets6 = options.flow_buckets();
   config.frontend_buckets = options.frontend_buckets();
   config.timeouts = timeouts_in_slots(hz, config.slot_shift);
-  if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s) return s.error();
-  if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr"); !s) {
+  if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s)
+    return s.error();
+  if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr");
+      !s) {
     return s.error();
   }
   return config;

@@ -48,7 +48,9 @@ LibbpfLog::LibbpfLog() {
   previous_ = reinterpret_cast<void*>(libbpf_set_print(keep));
 }
 
-LibbpfLog::~LibbpfLog() { libbpf_set_print(reinterpret_cast<libbpf_print_fn_t>(previous_)); }
+LibbpfLog::~LibbpfLog() {
+  libbpf_set_print(reinterpret_cast<libbpf_print_fn_t>(previous_));
+}
 
 std::string LibbpfLog::tail(unsigned lines) const {
   std::lock_guard lock(mutex);

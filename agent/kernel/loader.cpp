@@ -32,7 +32,8 @@ using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services", "backends", "maglev", "vip_bits"};
 
 Error kernel_error(const std::string& what, int error) {
-  std::string hint = error == EPERM ? "; run it as root, or with the capabilities BPF, PERFMON and NET_ADMIN" : "";
+  std::string hint =
+      error == EPERM ? "; run it as root, or with the capabilities BPF, PERFMON and NET_ADMIN" : "";
   return Error{fmt::format("{}: {}{}", what, std::strerror(error), hint)};
 }
 
@@ -64,9 +65,11 @@ Result<size_t> config_offset(const bpf_object* object) {
   for (unsigned i = 0; section && i < btf_vlen(section); ++i) {
     const btf_var_secinfo& variable = btf_var_secinfos(section)[i];
     const char* name = btf__name_by_offset(types, btf__type_by_id(types, variable.type)->name_off);
-    if (name && std::string_view(name) == "config" && variable.size == sizeof(abi::node_config)) return variable.offset;
+    if (name && std::string_view(name) == "config" && variable.size == sizeof(abi::node_config))
+      return variable.offset;
   }
-  return Error{"the BPF object has no constant `config` of this agent's size: program and object do not match"};
+  return Error{
+      "the BPF object has no constant `config` of this agent's size: program and object do not match"};
 }
 
 Status set_constants(bpf_object* object, const abi::node_config& config) {
@@ -103,10 +106,12 @@ Result<abi::table_seed> pinned_seed(const Bpffs& bpffs) {
   abi::node_state state{};
   uint32_t zero = 0;
   if (bpf_obj_get_info_by_fd(state_map.get(), &info, &size) != 0 || info.value_size != sizeof state ||
-      bpf_map_lookup_elem(state_map.get(), &zero, &state) != 0 || state.abi_version != abi::MAGLANE_ABI_VERSION) {
-    return Error{fmt::format("the maps in {} were made by another version (ABI {}, this agent has {}): run "
-                             "`maglane-agent --cleanup --bpffs {}` first, which ends the connections that are open",
-                             bpffs.root(), state.abi_version, static_cast<int>(abi::MAGLANE_ABI_VERSION), bpffs.root())};
+      bpf_map_lookup_elem(state_map.get(), &zero, &state) != 0 ||
+      state.abi_version != abi::MAGLANE_ABI_VERSION) {
+    return Error{fmt::format(
+        "the maps in {} were made by another version (ABI {}, this agent has {}): run "
+        "`maglane-agent --cleanup --bpffs {}` first, which ends the connections that are open",
+        bpffs.root(), state.abi_version, static_cast<int>(abi::MAGLANE_ABI_VERSION), bpffs.root())};
   }
   return state.seed;
 }
@@ -170,7 +175,8 @@ Status initialize_node_state(int fd, const abi::table_seed& seed) {
 
 // In which order new maps are pinned. A map of the wrong size comes after those that are
 // only replaced with it: whenever this is cut short, the next start finds the same need.
-std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned, const std::set<std::string>& replace) {
+std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned,
+                                   const std::set<std::string>& replace) {
   std::vector<std::string> order;
   auto rank = [&](const std::string& name) {
     if (name == "node_state") return 0;
@@ -185,7 +191,9 @@ std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned, 
   return order;
 }
 
-Fd duplicate(int fd) { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+Fd duplicate(int fd) {
+  return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
 
 }  // namespace
 
@@ -214,20 +222,28 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
   for (const auto& [name, map] : *pinned) {
     data_plane.maps_.emplace(name, duplicate(bpf_object__find_map_fd_by_name(object->get(), name.c_str())));
   }
-  for (const std::string& name : pin_order(*pinned, replace)) {
-    if (name == "node_state") {
-      if (auto s = initialize_node_state(data_plane.map(name), *seed); !s) return s.error();
-    }
-    if (replace.contains(name)) spdlog::warn("map {}: made anew and empty, since a size option changed", name);
-    if (auto s = Bpffs::pin(data_plane.map(name), bpffs.map(name)); !s) return s.error();
-  }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object->get()) {
-    const char* name = bpf_program__name(program);
-    data_plane.programs_.emplace(name, duplicate(bpf_program__fd(program)));
-    if (auto s = Bpffs::pin(data_plane.program(name), bpffs.program(name)); !s) return s.error();
+    data_plane.programs_.emplace(bpf_program__name(program), duplicate(bpf_program__fd(program)));
   }
+  if (auto s = data_plane.pin(bpffs, pin_order(*pinned, replace), *seed); !s) return s.error();
   return data_plane;
+}
+
+Status DataPlane::pin(const Bpffs& bpffs, const std::vector<std::string>& new_maps,
+             const abi::table_seed& seed) const {
+  for (const std::string& name : new_maps) {
+    if (name == "node_state") {
+      if (auto s = initialize_node_state(map(name), seed); !s) return s;
+    }
+    bool replaced = std::find(replaced_.begin(), replaced_.end(), name) != replaced_.end();
+    if (replaced) spdlog::warn("map {}: made anew and empty, since a size option changed", name);
+    if (auto s = Bpffs::pin(map(name), bpffs.map(name)); !s) return s;
+  }
+  for (const auto& [name, program] : programs_) {
+    if (auto s = Bpffs::pin(program.get(), bpffs.program(name)); !s) return s;
+  }
+  return ok_status();
 }
 
 }  // namespace maglane

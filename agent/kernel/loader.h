@@ -34,6 +34,9 @@ class DataPlane {
   const std::vector<std::string>& replaced_maps() const { return replaced_; }
 
  private:
+  Status pin(const Bpffs& bpffs, const std::vector<std::string>& new_maps,
+             const abi::table_seed& seed) const;
+
   std::map<std::string, Fd> programs_;
   std::map<std::string, Fd> maps_;
   std::vector<std::string> replaced_;

@@ -15,14 +15,17 @@
 namespace maglane {
 namespace {
 
-constexpr unsigned kGroups[] = {RTNLGRP_LINK,       RTNLGRP_NEIGH,      RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-                                RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,
-                                RTNLGRP_NEXTHOP};
-constexpr unsigned kAllChanges = CHANGED_LINKS | CHANGED_ADDRESSES | CHANGED_DEFAULT_ROUTES | CHANGED_NEXT_HOPS;
+constexpr unsigned kGroups[] = {RTNLGRP_LINK,        RTNLGRP_NEIGH,      RTNLGRP_IPV4_IFADDR,
+                                RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+                                RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,  RTNLGRP_NEXTHOP};
+constexpr unsigned kAllChanges =
+    CHANGED_LINKS | CHANGED_ADDRESSES | CHANGED_DEFAULT_ROUTES | CHANGED_NEXT_HOPS;
 // A burst of a whole routing table should fit, so that it is not read twice.
 constexpr int kReceiveBuffer = 4 << 20;
 
-Error netlink_error(const char* what) { return Error{fmt::format("rtnetlink: {}: {}", what, std::strerror(errno))}; }
+Error netlink_error(const char* what) {
+  return Error{fmt::format("rtnetlink: {}: {}", what, std::strerror(errno))};
+}
 
 struct Sink {
   NetworkModel* model;
@@ -51,7 +54,8 @@ int dump(mnl_socket* socket, uint16_t type, NetworkModel& model) {
   for (int more = MNL_CB_OK; more == MNL_CB_OK;) {
     ssize_t size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (size < 0) return errno;
-    more = mnl_cb_run(buffer.data(), static_cast<size_t>(size), type, mnl_socket_get_portid(socket), feed, &sink);
+    more = mnl_cb_run(buffer.data(), static_cast<size_t>(size), type, mnl_socket_get_portid(socket), feed,
+                      &sink);
     if (more < 0 && errno == EINTR) {
       interrupted = true;
       more = MNL_CB_OK;
@@ -64,7 +68,9 @@ int dump(mnl_socket* socket, uint16_t type, NetworkModel& model) {
 
 }  // namespace
 
-void NetlinkWatch::CloseSocket::operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
+void NetlinkWatch::CloseSocket::operator()(mnl_socket* socket) const {
+  mnl_socket_close(socket);
+}
 NetlinkWatch::NetlinkWatch(NetlinkWatch&&) noexcept = default;
 NetlinkWatch& NetlinkWatch::operator=(NetlinkWatch&&) noexcept = default;
 NetlinkWatch::~NetlinkWatch() = default;
@@ -87,11 +93,14 @@ Result<NetlinkWatch> NetlinkWatch::open() {
   return watch;
 }
 
-int NetlinkWatch::fd() const { return mnl_socket_get_fd(events_.get()); }
+int NetlinkWatch::fd() const {
+  return mnl_socket_get_fd(events_.get());
+}
 
 Status NetlinkWatch::read(std::span<const uint16_t> kinds, NetworkModel& into) {
   std::unique_ptr<mnl_socket, CloseSocket> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
-  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return netlink_error("cannot open a socket");
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return netlink_error("cannot open a socket");
   for (uint16_t kind : kinds) {
     // What was read twice is the same entry; what went away meanwhile is in the events.
     int error = EINTR;

@@ -79,18 +79,24 @@ std::vector<uint32_t> multipath_devices(const nlattr* attribute) {
 unsigned NetworkModel::apply(const nlmsghdr* message) {
   switch (message->nlmsg_type) {
     case RTM_NEWLINK:
-    case RTM_DELLINK: return apply_link(message);
+    case RTM_DELLINK:
+      return apply_link(message);
     case RTM_NEWADDR:
-    case RTM_DELADDR: return apply_address(message);
+    case RTM_DELADDR:
+      return apply_address(message);
     case RTM_NEWROUTE:
-    case RTM_DELROUTE: return apply_route(message);
+    case RTM_DELROUTE:
+      return apply_route(message);
     case RTM_NEWNEIGH:
-    case RTM_DELNEIGH: return apply_neighbour(message);
+    case RTM_DELNEIGH:
+      return apply_neighbour(message);
     case RTM_NEWRULE:
     case RTM_DELRULE:
     case RTM_NEWNEXTHOP:
-    case RTM_DELNEXTHOP: return CHANGED_NEXT_HOPS;
-    default: return 0;
+    case RTM_DELNEXTHOP:
+      return CHANGED_NEXT_HOPS;
+    default:
+      return 0;
   }
 }
 
@@ -112,7 +118,8 @@ unsigned NetworkModel::apply_link(const nlmsghdr* message) {
     unsigned routes = has_default_route(ifindex) ? CHANGED_DEFAULT_ROUTES : 0U;
     return links_.erase(ifindex) > 0 ? CHANGED_LINKS | CHANGED_NEXT_HOPS | routes : 0U;
   }
-  if (!attributes[IFLA_IFNAME] || mnl_attr_validate(attributes[IFLA_IFNAME], MNL_TYPE_NUL_STRING) < 0) return 0;
+  if (!attributes[IFLA_IFNAME] || mnl_attr_validate(attributes[IFLA_IFNAME], MNL_TYPE_NUL_STRING) < 0)
+    return 0;
   Link link;
   link.ifindex = ifindex;
   link.name = mnl_attr_get_str(attributes[IFLA_IFNAME]);
@@ -132,7 +139,8 @@ unsigned NetworkModel::apply_address(const nlmsghdr* message) {
   auto family = info ? family_of(info->ifa_family) : std::nullopt;
   if (!family) return 0;
   // On a point-to-point link IFA_ADDRESS is the peer's.
-  auto address = get_address(attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS], *family);
+  auto address =
+      get_address(attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS], *family);
   if (!address) return 0;
   uint32_t flags = get_u32(attributes[IFA_FLAGS], info->ifa_flags);
   constexpr uint32_t unusable = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
@@ -165,7 +173,8 @@ unsigned NetworkModel::apply_route(const nlmsghdr* message) {
   auto family = info ? family_of(info->rtm_family) : std::nullopt;
   if (!family || (info->rtm_flags & RTM_F_CLONED)) return 0;
   uint32_t table = get_u32(attributes[RTA_TABLE], info->rtm_table);
-  if (info->rtm_dst_len != 0 || table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST) return CHANGED_NEXT_HOPS;
+  if (info->rtm_dst_len != 0 || table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST)
+    return CHANGED_NEXT_HOPS;
   DefaultRoute route;
   route.family = *family;
   route.metric = get_u32(attributes[RTA_PRIORITY]);
@@ -192,7 +201,8 @@ unsigned NetworkModel::apply_neighbour(const nlmsghdr* message) {
   auto address = get_address(attributes[NDA_DST], *family);
   if (!address) return 0;
   NeighbourKey key{static_cast<uint32_t>(info->ndm_ifindex), *address};
-  constexpr uint16_t with_address = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
+  constexpr uint16_t with_address =
+      NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
   bool valid = message->nlmsg_type == RTM_NEWNEIGH && (info->ndm_state & with_address);
   // A next hop is cached only from a valid neighbour, so one that becomes valid concerns no
   // flow yet; one that ceases to be, or has another MAC address, does.

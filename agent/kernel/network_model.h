@@ -37,10 +37,10 @@ struct InterfaceAddress {
 
 // Kinds of change that matter to someone; a set of bits.
 enum NetworkChange : unsigned {
-  CHANGED_LINKS = 1 << 0,       // a device came, went, was renamed, or changed state, MTU or MAC address
+  CHANGED_LINKS = 1 << 0,  // a device came, went, was renamed, or changed state, MTU or MAC address
   CHANGED_ADDRESSES = 1 << 1,
   CHANGED_DEFAULT_ROUTES = 1 << 2,
-  CHANGED_NEXT_HOPS = 1 << 3,   // cached next hops may be wrong: routes, neighbours, links
+  CHANGED_NEXT_HOPS = 1 << 3,  // cached next hops may be wrong: routes, neighbours, links
 };
 
 class NetworkModel {

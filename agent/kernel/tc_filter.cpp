@@ -43,7 +43,9 @@ Error filter_error(const char* what, uint32_t ifindex, int error) {
   return Error{fmt::format("cannot {} on device {}: {}", what, ifindex, std::strerror(-error))};
 }
 
-bool is_absent(int error) { return error == -ENOENT || error == -EINVAL || error == -ENODEV; }
+bool is_absent(int error) {
+  return error == -ENOENT || error == -EINVAL || error == -ENODEV;
+}
 
 int count_message(const nlmsghdr* header, void* count) {
   if (header->nlmsg_type == RTM_NEWTFILTER) ++*static_cast<int*>(count);
@@ -108,7 +110,8 @@ Result<bool> ensure_clsact(uint32_t ifindex) {
   LibbpfLog quiet;
   bpf_tc_hook where = hook_of(ifindex, BPF_TC_INGRESS);
   int error = bpf_tc_hook_create(&where);
-  if (error != 0 && error != -EEXIST) return filter_error("make a clsact queueing discipline", ifindex, error);
+  if (error != 0 && error != -EEXIST)
+    return filter_error("make a clsact queueing discipline", ifindex, error);
   return error == 0;
 }
 
@@ -130,7 +133,8 @@ Status detach_filter(uint32_t ifindex, Hook hook) {
   bpf_tc_hook where = hook_of(ifindex, hook);
   bpf_tc_opts options = our_filter();
   int error = bpf_tc_detach(&where, &options);
-  return error == 0 || is_absent(error) ? ok_status() : Status(filter_error("detach the filter", ifindex, error));
+  return error == 0 || is_absent(error) ? ok_status()
+                                        : Status(filter_error("detach the filter", ifindex, error));
 }
 
 Status remove_clsact_if_empty(uint32_t ifindex) {
@@ -142,8 +146,9 @@ Status remove_clsact_if_empty(uint32_t ifindex) {
   LibbpfLog quiet;
   bpf_tc_hook where = hook_of(ifindex, static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS));
   int error = bpf_tc_hook_destroy(&where);
-  return error == 0 || is_absent(error) ? ok_status()
-                                        : Status(filter_error("remove the clsact queueing discipline", ifindex, error));
+  return error == 0 || is_absent(error)
+             ? ok_status()
+             : Status(filter_error("remove the clsact queueing discipline", ifindex, error));
 }
 
 }  // namespace maglane

@@ -85,7 +85,7 @@ void Cluster::load(DataPlane& plane) const {
   program(plane);
 }
 
-abi::table_ref Cluster::write_table(DataPlane& plane, const FrontendFixture& frontend,
+abi::table_ref Cluster::write_table(Maps& plane, const FrontendFixture& frontend,
                                     const std::vector<HostPort>& endpoints, abi::empty_verdict when_empty,
                                     uint32_t& next_line) const {
   if (endpoints.empty()) return {static_cast<uint32_t>(when_empty), 0};
@@ -102,7 +102,7 @@ abi::table_ref Cluster::write_table(DataPlane& plane, const FrontendFixture& fro
   return table;
 }
 
-void Cluster::program_backends(DataPlane& plane) const {
+void Cluster::program_backends(Maps& plane) const {
   for (const auto& [key, id] : backends_) {
     abi::backend backend{};
     if (!forgotten_.contains(key)) {
@@ -116,7 +116,7 @@ void Cluster::program_backends(DataPlane& plane) const {
   }
 }
 
-void Cluster::program_node(DataPlane& plane) const {
+void Cluster::program_node(Maps& plane) const {
   abi::node_state state{};
   state.epoch = epoch;
   state.abi_version = abi::MAGLANE_ABI_VERSION;
@@ -131,7 +131,7 @@ void Cluster::program_node(DataPlane& plane) const {
     plane.put_value("devices", device.index, abi::device{device.flags});
 }
 
-void Cluster::program(DataPlane& plane) const {
+void Cluster::program(Maps& plane) const {
   program_node(plane);
   program_backends(plane);
   for (const Bytes& key : plane.keys("frontends")) plane.erase("frontends", key.data());

@@ -50,14 +50,14 @@ class Cluster {
   // Empties the data plane and programs it.
   void load(DataPlane& plane) const;
   // Programs it over what is there; flows stay.
-  void program(DataPlane& plane) const;
+  void program(Maps& plane) const;
 
  private:
-  abi::table_ref write_table(DataPlane& plane, const FrontendFixture& frontend,
+  abi::table_ref write_table(Maps& plane, const FrontendFixture& frontend,
                              const std::vector<HostPort>& endpoints, abi::empty_verdict when_empty,
                              uint32_t& next_line) const;
-  void program_backends(DataPlane& plane) const;
-  void program_node(DataPlane& plane) const;
+  void program_backends(Maps& plane) const;
+  void program_node(Maps& plane) const;
 
   using BackendKey = std::pair<uint8_t, HostPort>;
   std::vector<FrontendFixture> frontends_;

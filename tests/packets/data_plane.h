@@ -44,31 +44,18 @@ struct Arrival {
   bool vlan = false;    // natively: a tag that the device has taken out
 };
 
-class DataPlane {
+// Maps by their names in bpf/maps.h, on a node whose network is known.
+class Maps {
  public:
-  virtual ~DataPlane() = default;
+  virtual ~Maps() = default;
 
-  // A data plane as just loaded with these constants: empty maps, flow tables of so many entries.
-  virtual void reset(const abi::node_config& config, uint32_t flow_capacity) = 0;
-  // Map access by the name in bpf/maps.h. Failing to write is a test failure.
+  // Failing to write is a test failure.
   virtual void put(const std::string& map, const void* key, const void* value) = 0;
   virtual void erase(const std::string& map, const void* key) = 0;
   virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;
   virtual std::vector<Bytes> keys(const std::string& map) = 0;
-
-  // False where this plane has no means to run such a frame: the kernel refuses test frames
-  // at tc that are shorter than their IP header.
-  virtual bool can_run(Program program, const Arrival& arrival) const = 0;
-  virtual RunResult run(Program program, const Arrival& arrival) = 0;
-  // Runs expiry once.
-  virtual abi::expiry_result expire() = 0;
-
-  // The routes that the programs see. Back to the drawn ones at each reset.
+  // The routes that the programs see.
   virtual const Network& network() const = 0;
-  virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
-  // The present slot, of the same clock as stamps.
-  virtual uint32_t slot() = 0;
-  virtual bool native() const = 0;
 
   template <typename Key, typename Value>
   void put_value(const std::string& map, const Key& key, const Value& value) {
@@ -83,6 +70,23 @@ class DataPlane {
     std::memcpy(&value, bytes->data(), sizeof value);
     return value;
   }
+};
+
+class DataPlane : public Maps {
+ public:
+  // A data plane as just loaded with these constants: empty maps, flow tables of so many entries,
+  // the network as drawn.
+  virtual void reset(const abi::node_config& config, uint32_t flow_capacity) = 0;
+  // False where this plane has no means to run such a frame: the kernel refuses test frames
+  // at tc that are shorter than their IP header.
+  virtual bool can_run(Program program, const Arrival& arrival) const = 0;
+  virtual RunResult run(Program program, const Arrival& arrival) = 0;
+  // Runs expiry once.
+  virtual abi::expiry_result expire() = 0;
+  virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
+  // The present slot, of the same clock as stamps.
+  virtual uint32_t slot() = 0;
+  virtual bool native() const = 0;
 };
 
 std::unique_ptr<DataPlane> make_native_data_plane();

@@ -58,6 +58,9 @@ Network::Network() {
   add_route("fd03::/64", kUp1, "fd51::3");
   add_route("198.51.100.0/24", kUp0, "192.168.50.254");
   add_route("2001:db8:c::/48", kUp0, "fd50::254");
+  // Pods of many other nodes.
+  add_route("10.64.0.0/10", kUp0, "192.168.50.254");
+  add_route("fd0a::/64", kUp0, "fd50::254");
   add_special("10.9.1.0/24", NetworkRoute::Kind::blackhole);
   add_special("10.9.2.0/24", NetworkRoute::Kind::unreachable);
   add_special("10.9.3.0/24", NetworkRoute::Kind::prohibit);

@@ -24,7 +24,8 @@ void fuzz_status(const ControlHandlers& handlers, const std::string& bytes, uint
   if (!request.ParseFromString(bytes)) return;
   v1::Status reply;
   // Nobody waits an hour for the answer to a fuzzer: the caller has gone away.
-  auto refusal = handlers.get_status(request, [] { return true; }, &reply);
+  auto refusal = handlers.get_status(
+      request, [] { return true; }, &reply);
   bool in_range = request.wait_seconds() >= 0 && request.wait_seconds() <= 3600;
   check(refusal.has_value() == !in_range);
   if (refusal) {
@@ -41,7 +42,8 @@ void fuzz_resync(const ControlHandlers& handlers, const std::string& bytes) {
   v1::ResyncRequest request;
   if (!request.ParseFromString(bytes)) return;
   v1::ResyncReply reply;
-  auto refusal = handlers.resync(request, [] { return true; }, &reply);
+  auto refusal = handlers.resync(
+      request, [] { return true; }, &reply);
   check(refusal && !refusal->bad_request);
 }
 

@@ -65,12 +65,43 @@ TEST_F(ConfigTest, Defaults) {
 }
 
 TEST_F(ConfigTest, EveryFlag) {
-  Config config = good({"--node-name", "n", "--manifests", "/m", "--uplink", "eth0", "--uplink", "eth1", "--pod-device",
-                        "veth*", "--pod-cidr", "10.1.0.0/16", "--pod-cidr", "fd00:1::/48", "--service-cidr",
-                        "10.96.0.0/12", "--service-cidr", "fd00:2::/112", "--node-port-addresses", "192.0.2.0/24",
-                        "--masquerade-all", "--network-model", "none", "--xdp", "generic", "--bpffs",
-                        "/sys/fs/bpf/x", "--socket", "/run/x.sock", "--flow-table-size", "4096", "--maglev-entries",
-                        "131072", "--snat-ports", "2000-2999", "--log-level", "debug"});
+  Config config = good({"--node-name",
+                        "n",
+                        "--manifests",
+                        "/m",
+                        "--uplink",
+                        "eth0",
+                        "--uplink",
+                        "eth1",
+                        "--pod-device",
+                        "veth*",
+                        "--pod-cidr",
+                        "10.1.0.0/16",
+                        "--pod-cidr",
+                        "fd00:1::/48",
+                        "--service-cidr",
+                        "10.96.0.0/12",
+                        "--service-cidr",
+                        "fd00:2::/112",
+                        "--node-port-addresses",
+                        "192.0.2.0/24",
+                        "--masquerade-all",
+                        "--network-model",
+                        "none",
+                        "--xdp",
+                        "generic",
+                        "--bpffs",
+                        "/sys/fs/bpf/x",
+                        "--socket",
+                        "/run/x.sock",
+                        "--flow-table-size",
+                        "4096",
+                        "--maglev-entries",
+                        "131072",
+                        "--snat-ports",
+                        "2000-2999",
+                        "--log-level",
+                        "debug"});
   EXPECT_EQ(config.node_name, "n");
   EXPECT_EQ(config.manifests, "/m");
   EXPECT_THAT(config.uplinks, ElementsAre("eth0", "eth1"));
@@ -129,8 +160,9 @@ log-level: warn
 TEST_F(ConfigTest, AFlagWinsOverTheFileOverTheEnvironment) {
   ::setenv("MAGLANE_BPFFS", "/sys/fs/bpf/environment", 1);
   ::setenv("MAGLANE_SOCKET", "/run/environment.sock", 1);
-  Config config = good(with_file("manifests: /file\nuplink: eth0\nsocket: /run/file.sock\nmasquerade-all: true\n",
-                                 {"--manifests", "/flag", "--uplink", "eth7", "--masquerade-all=false"}));
+  Config config =
+      good(with_file("manifests: /file\nuplink: eth0\nsocket: /run/file.sock\nmasquerade-all: true\n",
+                     {"--manifests", "/flag", "--uplink", "eth7", "--masquerade-all=false"}));
   EXPECT_EQ(config.manifests, "/flag");
   EXPECT_THAT(config.uplinks, ElementsAre("eth7"));
   EXPECT_FALSE(config.masquerade_all);
@@ -146,14 +178,17 @@ TEST_F(ConfigTest, HelpAndVersionAreNoErrors) {
   EXPECT_EQ(parse_command_line({"--version"}).exit_code, 0);
 }
 
-TEST_F(ConfigTest, CleanupNeedsNoManifests) { EXPECT_TRUE(good({"--cleanup"}).cleanup); }
+TEST_F(ConfigTest, CleanupNeedsNoManifests) {
+  EXPECT_TRUE(good({"--cleanup"}).cleanup);
+}
 
 TEST_F(ConfigTest, WrongFlags) {
   EXPECT_THAT(bad({}), HasSubstr("--manifests DIR is missing"));
   EXPECT_THAT(bad({"--manifest", "/m"}), HasSubstr("there is no flag \"--manifest\""));
   EXPECT_THAT(bad({"--manifests", "/m", "extra"}), HasSubstr("there is no argument \"extra\""));
   EXPECT_THAT(bad({"--manifests"}), HasSubstr("--manifests"));
-  EXPECT_THAT(bad({"--manifests", "/m", "--manifests", "/n"}), HasSubstr("--manifests: given more than once"));
+  EXPECT_THAT(bad({"--manifests", "/m", "--manifests", "/n"}),
+              HasSubstr("--manifests: given more than once"));
 }
 
 TEST_F(ConfigTest, WrongValues) {
@@ -168,20 +203,23 @@ TEST_F(ConfigTest, WrongValues) {
   EXPECT_THAT(bad_flag("--node-name", ""), HasSubstr("--node-name: is empty"));
   EXPECT_THAT(bad_flag("--bpffs", "relative"), HasSubstr("--bpffs: \"relative\" is no absolute path"));
   EXPECT_THAT(bad_flag("--socket", "relative"), HasSubstr("--socket: \"relative\" is no absolute path"));
-  EXPECT_THAT(bad_flag("--flow-table-size", "12"), HasSubstr("--flow-table-size: \"12\" is no number from 1024"));
+  EXPECT_THAT(bad_flag("--flow-table-size", "12"),
+              HasSubstr("--flow-table-size: \"12\" is no number from 1024"));
   EXPECT_THAT(bad_flag("--flow-table-size", "-1"), HasSubstr("--flow-table-size: "));
   EXPECT_THAT(bad_flag("--maglev-entries", "70001"), HasSubstr("a multiple of 16"));
   EXPECT_THAT(bad_flag("--log-level", "loud"), HasSubstr("--log-level: \"loud\" is none of trace"));
   EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet is not supported by this version"));
   EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("\"x\" is no network model"));
-  for (const char* flag : {"--kubeconfig", "--vnet-cidr", "--masq-config", "--metrics-address", "--healthz-address"}) {
+  for (const char* flag :
+       {"--kubeconfig", "--vnet-cidr", "--masq-config", "--metrics-address", "--healthz-address"}) {
     EXPECT_THAT(bad_flag(flag, "x"), HasSubstr(std::string(flag) + ": is not supported by this version"));
   }
 }
 
 TEST_F(ConfigTest, WrongFiles) {
   EXPECT_THAT(bad({"--config", "/nowhere.yaml"}), HasSubstr("--config /nowhere.yaml: cannot be read"));
-  EXPECT_THAT(bad(with_file("manifests: /m\nuplinks: eth0\n")), HasSubstr("line 2: there is no option \"uplinks\""));
+  EXPECT_THAT(bad(with_file("manifests: /m\nuplinks: eth0\n")),
+              HasSubstr("line 2: there is no option \"uplinks\""));
   EXPECT_THAT(bad(with_file("manifests: /m\ncleanup: true\n")), HasSubstr("there is no option \"cleanup\""));
   EXPECT_THAT(bad(with_file("xdp: [a, b]\n")), HasSubstr("xdp takes one value, not a list"));
   EXPECT_THAT(bad(with_file("xdp:\n")), HasSubstr("xdp has no value"));
@@ -194,7 +232,8 @@ TEST_F(ConfigTest, WrongFiles) {
 
 TEST_F(ConfigTest, PortRanges) {
   EXPECT_TRUE(parse_port_ranges("1-65535").ok());
-  for (const char* wrong : {"", "80", "0-10", "10-5", "1-70000", "1-2,3-4,5-6", "1-5,5-9", "a-b", "1-2,", "1--2", " 1-2"}) {
+  for (const char* wrong :
+       {"", "80", "0-10", "10-5", "1-70000", "1-2,3-4,5-6", "1-5,5-9", "a-b", "1-2,", "1--2", " 1-2"}) {
     EXPECT_FALSE(parse_port_ranges(wrong).ok()) << wrong;
   }
 }

@@ -30,13 +30,17 @@ class HostChecks : public testing::Test {
     std::filesystem::create_directories(std::filesystem::path(proc_ + path).parent_path());
     std::ofstream(proc_ + path) << text << "\n";
   }
-  std::vector<Complaint> check(const DataPlaneOptions& options = {}) { return check_host(config_, options, proc_); }
+  std::vector<Complaint> check(const DataPlaneOptions& options = {}) {
+    return check_host(config_, options, proc_);
+  }
 
   std::string proc_;
   Config config_;
 };
 
-TEST_F(HostChecks, AllIsWell) { EXPECT_THAT(check(), IsEmpty()); }
+TEST_F(HostChecks, AllIsWell) {
+  EXPECT_THAT(check(), IsEmpty());
+}
 
 TEST_F(HostChecks, ForwardingThatIsOff) {
   put("/sys/net/ipv4/ip_forward", "0");

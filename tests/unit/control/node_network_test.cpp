@@ -66,7 +66,8 @@ TEST_F(NodeNetworkTest, UplinksAreTheDevicesOfDefaultRoutes) {
   add_address(2, "192.0.2.5");
   config_.pod_devices = {"*"};
   NodeNetwork view = view_network(network_, config_, nullptr);
-  EXPECT_THAT(view.devices, ElementsAre(WantedDevice{2, "eth0", Role::uplink}, WantedDevice{3, "pod1", Role::pod}));
+  EXPECT_THAT(view.devices,
+              ElementsAre(WantedDevice{2, "eth0", Role::uplink}, WantedDevice{3, "pod1", Role::pod}));
   EXPECT_EQ(view.primary_ipv4, *IpAddress::parse("192.0.2.5"));
   EXPECT_EQ(view.primary_ipv6, std::nullopt);
   EXPECT_THAT(view.complaints, IsEmpty());
@@ -104,7 +105,8 @@ TEST_F(NodeNetworkTest, TheNodesInternalAddressWinsIfItIsHere) {
   };
   add("ExternalIP", "198.51.100.7");
   add("InternalIP", "203.0.113.1");
-  EXPECT_EQ(view_network(network_, config_, &node).primary_ipv4, *IpAddress::parse("192.0.2.5")) << "not here";
+  EXPECT_EQ(view_network(network_, config_, &node).primary_ipv4, *IpAddress::parse("192.0.2.5"))
+      << "not here";
   add("InternalIP", "198.51.100.7");
   add("InternalIP", "2001:db8::7");
   NodeNetwork view = view_network(network_, config_, &node);

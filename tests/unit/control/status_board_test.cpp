@@ -113,7 +113,8 @@ TEST(ResyncQueue, ARequestIsNotAnsweredByAResyncThatBeganBefore) {
 
 TEST(ResyncQueue, Ends) {
   ResyncQueue queue;
-  EXPECT_EQ(queue.request(20ms, kNever).error().message, "the agent is busy: the resync has not ended in time");
+  EXPECT_EQ(queue.request(20ms, kNever).error().message,
+            "the agent is busy: the resync has not ended in time");
   EXPECT_EQ(queue.request(1h, [] { return true; }).error().message, "cancelled");
   queue.shut_down();
   EXPECT_EQ(queue.request(1h, kNever).error().message, "the agent is ending");

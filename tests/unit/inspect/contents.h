@@ -65,7 +65,7 @@ inline MapContents cluster() {
   const std::vector<uint32_t> all = {3, 4, 5, 3, 4, 5, 3, 4, 5, 3};
   std::copy(all.begin(), all.end(), contents.maglev.begin());
   contents.maglev[16] = 3;
-  add_frontend(contents, "10.96.0.1", 0, 0, abi::FRONTEND_ADDRESS, {}, {});
+  add_frontend(contents, "10.96.0.1", 0, 7, abi::FRONTEND_ADDRESS, {}, {});
   add_frontend(contents, "10.96.0.1", 80, 7, abi::FRONTEND_CLUSTER_IP, {0, 10}, {0, 10});
   add_frontend(contents, "192.168.1.1", 30080, 7, abi::FRONTEND_NODE_PORT, {16, 1}, {0, 10});
   add_frontend(contents, "10.96.0.2", 81, 8, abi::FRONTEND_CLUSTER_IP, {0, 0}, {0, 0});

@@ -14,17 +14,23 @@ using testing::IsEmpty;
 struct Print {
   std::string operator()(const RenamePin& s) { return fmt::format("rename {} {}", s.from, s.to); }
   std::string operator()(const SwapProgram& s) { return fmt::format("swap {}", s.pin); }
-  std::string operator()(const CreateLink& s) { return fmt::format("create {} on {}", s.pin, s.device.ifindex); }
-  std::string operator()(const EnsureFilter& s) { return fmt::format("filter {} on {}", s.pin, s.device.ifindex); }
+  std::string operator()(const CreateLink& s) {
+    return fmt::format("create {} on {}", s.pin, s.device.ifindex);
+  }
+  std::string operator()(const EnsureFilter& s) {
+    return fmt::format("filter {} on {}", s.pin, s.device.ifindex);
+  }
   std::string operator()(const RemoveAttachment& s) {
     return fmt::format("remove {}{}", s.pin, s.filter ? " (filter)" : "");
   }
 };
 
-std::vector<std::string> plan(const std::vector<ExistingAttachment>& existing, const std::vector<WantedDevice>& wanted,
+std::vector<std::string> plan(const std::vector<ExistingAttachment>& existing,
+                              const std::vector<WantedDevice>& wanted,
                               XdpPolicy policy = XdpPolicy::automatic, TcKind tc = TcKind::tcx) {
   std::vector<std::string> lines;
-  for (const AttachStep& step : plan_attachments(existing, wanted, policy, tc)) lines.push_back(std::visit(Print{}, step));
+  for (const AttachStep& step : plan_attachments(existing, wanted, policy, tc))
+    lines.push_back(std::visit(Print{}, step));
   return lines;
 }
 
@@ -41,27 +47,32 @@ ExistingAttachment filter(const std::string& pin, uint32_t ifindex) {
 const WantedDevice kUplink{2, "eth0", Role::uplink};
 const WantedDevice kPod{7, "pod1", Role::pod};
 
-TEST(AttachPlan, NothingWantedNothingThere) { EXPECT_THAT(plan({}, {}), IsEmpty()); }
+TEST(AttachPlan, NothingWantedNothingThere) {
+  EXPECT_THAT(plan({}, {}), IsEmpty());
+}
 
 TEST(AttachPlan, FirstStartAttachesTcBeforeXdp) {
-  EXPECT_THAT(plan({}, {kUplink, kPod}),
-              ElementsAre("create eth0:tc-ingress on 2", "create eth0:xdp on 2", "create pod1:tc-ingress on 7"));
+  EXPECT_THAT(plan({}, {kUplink, kPod}), ElementsAre("create eth0:tc-ingress on 2", "create eth0:xdp on 2",
+                                                     "create pod1:tc-ingress on 7"));
 }
 
 TEST(AttachPlan, RestartSwapsInPlace) {
-  EXPECT_THAT(plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::native), tcx("pod1:tc-ingress", 7)},
-                   {kUplink, kPod}),
-              ElementsAre("swap eth0:tc-ingress", "swap eth0:xdp", "swap pod1:tc-ingress"));
+  EXPECT_THAT(
+      plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::native), tcx("pod1:tc-ingress", 7)},
+           {kUplink, kPod}),
+      ElementsAre("swap eth0:tc-ingress", "swap eth0:xdp", "swap pod1:tc-ingress"));
 }
 
 TEST(AttachPlan, XdpOffRemovesIt) {
-  EXPECT_THAT(plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::native)}, {kUplink}, XdpPolicy::off),
-              ElementsAre("remove eth0:xdp", "swap eth0:tc-ingress"));
+  EXPECT_THAT(
+      plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::native)}, {kUplink}, XdpPolicy::off),
+      ElementsAre("remove eth0:xdp", "swap eth0:tc-ingress"));
 }
 
 TEST(AttachPlan, AnotherModeNeedsAnotherLink) {
-  EXPECT_THAT(plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::generic)}, {kUplink}, XdpPolicy::native),
-              ElementsAre("remove eth0:xdp", "swap eth0:tc-ingress", "create eth0:xdp on 2"));
+  EXPECT_THAT(
+      plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::generic)}, {kUplink}, XdpPolicy::native),
+      ElementsAre("remove eth0:xdp", "swap eth0:tc-ingress", "create eth0:xdp on 2"));
 }
 
 TEST(AttachPlan, AutomaticKeepsEitherMode) {
@@ -93,8 +104,8 @@ TEST(AttachPlan, DeviceNoLongerWanted) {
 TEST(AttachPlan, WithoutTcxFilters) {
   EXPECT_THAT(plan({filter("pod1:tc-ingress", 7), filter("pod2:tc-ingress", 8)}, {kUplink, kPod},
                    XdpPolicy::generic, TcKind::clsact),
-              ElementsAre("remove pod2:tc-ingress (filter)", "filter eth0:tc-ingress on 2", "create eth0:xdp on 2",
-                          "filter pod1:tc-ingress on 7"));
+              ElementsAre("remove pod2:tc-ingress (filter)", "filter eth0:tc-ingress on 2",
+                          "create eth0:xdp on 2", "filter pod1:tc-ingress on 7"));
 }
 
 TEST(AttachPlan, FiltersGiveWayToLinks) {

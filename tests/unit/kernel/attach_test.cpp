@@ -47,8 +47,8 @@ TEST_F(Attach, UplinkAndPod) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
   auto attacher = start();
   expect_ok(attacher->attach({up0, pod0}, true));
-  EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress tcx", "up0 uplink xdp native",
-                                            "up0 uplink tc-ingress tcx"));
+  EXPECT_THAT(lines(*attacher),
+              ElementsAre("pod0 pod tc-ingress tcx", "up0 uplink xdp native", "up0 uplink tc-ingress tcx"));
   EXPECT_EQ(xdp_on(up0.ifindex), "native");
   EXPECT_EQ(xdp_on(pod0.ifindex), "none");
   EXPECT_EQ(device_flags(up0.ifindex), unsigned{abi::DEVICE_UPLINK | abi::DEVICE_XDP});

@@ -35,7 +35,9 @@ class Cleanup : public Sandbox {
   }
 };
 
-TEST_F(Cleanup, NothingThere) { clean(); }
+TEST_F(Cleanup, NothingThere) {
+  clean();
+}
 
 TEST_F(Cleanup, LeavesNothing) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};

@@ -32,10 +32,11 @@ class Loader : public Sandbox {
 
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
-  EXPECT_THAT(Bpffs::list(root_ + "/programs"), ElementsAre("clock", "expire", "tc_pod", "tc_uplink", "xdp_uplink"));
+  EXPECT_THAT(Bpffs::list(root_ + "/programs"),
+              ElementsAre("clock", "expire", "tc_pod", "tc_uplink", "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "expiry_result", "flows4", "flows6", "frontends",
-                                   "maglev", "node_state", "services", "vip_bits"));
+              UnorderedElementsAre("backends", "counters", "devices", "expiry_result", "flows4", "flows6",
+                                   "frontends", "maglev", "node_state", "services", "vip_bits"));
   abi::node_state state{};
   uint32_t zero = 0;
   ASSERT_EQ(bpf_map_lookup_elem(data_plane_->map("node_state"), &zero, &state), 0);

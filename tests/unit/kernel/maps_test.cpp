@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,7 +43,8 @@ const std::vector<Spec> kSpecs = {
     {"flows6", BPF_MAP_TYPE_HASH, sizeof(abi::tuple6), sizeof(abi::flow6), 16384, 0},
     {"node_state", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::node_state), 1, BPF_F_MMAPABLE},
     {"devices", BPF_MAP_TYPE_HASH, 4, sizeof(abi::device), 64, BPF_F_NO_PREALLOC},
-    {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS, 0},
+    {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS,
+     0},
     {"expiry_result", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::expiry_result), 1, 0},
 };
 
@@ -55,12 +57,26 @@ class PinnedMapsTest : public testing::Test {
   }
   void TearDown() override {
     for (const auto& [name, fd] : fds_) close(fd);
+    remove_pins(root_);
+  }
+
+  static void remove_pins(const std::string& root) {
     for (const char* directory : {"/maps", "/programs"}) {
-      for (const auto& pin : std::filesystem::directory_iterator(root_ + directory))
+      std::error_code none;
+      for (const auto& pin : std::filesystem::directory_iterator(root + directory, none))
         unlink(pin.path().c_str());
-      rmdir((root_ + directory).c_str());
+      rmdir((root + directory).c_str());
     }
-    rmdir(root_.c_str());
+    rmdir(root.c_str());
+  }
+
+  // What a run that crashed left behind.
+  static void SetUpTestSuite() {
+    for (const auto& entry : std::filesystem::directory_iterator("/sys/fs/bpf")) {
+      const std::string path = entry.path();
+      if (!path.starts_with(kPrefix)) continue;
+      if (kill(std::stoi(path.substr(std::strlen(kPrefix))), 0) != 0) remove_pins(path);
+    }
   }
 
   void make(const Spec& spec) {
@@ -86,7 +102,8 @@ class PinnedMapsTest : public testing::Test {
     return std::move(*maps);
   }
 
-  const std::string root_ = "/sys/fs/bpf/maglane-test-maps-" + std::to_string(getpid());
+  static constexpr const char* kPrefix = "/sys/fs/bpf/maglane-test-maps-";
+  const std::string root_ = kPrefix + std::to_string(getpid());
   std::map<std::string, int> fds_;
 };
 

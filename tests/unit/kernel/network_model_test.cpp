@@ -54,10 +54,13 @@ class Message {
   nlmsghdr* header_;
 };
 
-unsigned char family_byte(const char* address) { return std::strchr(address, ':') ? AF_INET6 : AF_INET; }
+unsigned char family_byte(const char* address) {
+  return std::strchr(address, ':') ? AF_INET6 : AF_INET;
+}
 
 unsigned link(NetworkModel& model, int ifindex, const char* name, unsigned flags = IFF_UP | IFF_RUNNING,
-              const std::string& mac = "aaaaaa", uint16_t type = RTM_NEWLINK, unsigned char family = AF_UNSPEC) {
+              const std::string& mac = "aaaaaa", uint16_t type = RTM_NEWLINK,
+              unsigned char family = AF_UNSPEC) {
   ifinfomsg info{};
   info.ifi_family = family;
   info.ifi_index = ifindex;
@@ -78,8 +81,9 @@ unsigned address(NetworkModel& model, uint32_t ifindex, const char* value, uint3
   return model.apply(m.get());
 }
 
-unsigned default_route(NetworkModel& model, uint32_t ifindex, uint32_t metric = 0, unsigned char family = AF_INET,
-                       uint16_t type = RTM_NEWROUTE, uint32_t table = RT_TABLE_MAIN) {
+unsigned default_route(NetworkModel& model, uint32_t ifindex, uint32_t metric = 0,
+                       unsigned char family = AF_INET, uint16_t type = RTM_NEWROUTE,
+                       uint32_t table = RT_TABLE_MAIN) {
   rtmsg info{};
   info.rtm_family = family;
   info.rtm_table = RT_TABLE_MAIN;
@@ -140,7 +144,8 @@ TEST(NetworkModel, DefaultRoutesByMetric) {
   default_route(model, 2, 100);
   default_route(model, 2, 1024, AF_INET6);
   EXPECT_THAT(names(model.default_route_devices()), ElementsAre("eth0", "eth1"));
-  EXPECT_EQ(default_route(model, 3, 0, AF_INET, RTM_NEWROUTE, 99), unsigned{CHANGED_NEXT_HOPS}) << "another table";
+  EXPECT_EQ(default_route(model, 3, 0, AF_INET, RTM_NEWROUTE, 99), unsigned{CHANGED_NEXT_HOPS})
+      << "another table";
   default_route(model, 2, 100, AF_INET, RTM_DELROUTE);
   default_route(model, 2, 1024, AF_INET6, RTM_DELROUTE);
   EXPECT_THAT(names(model.default_route_devices()), ElementsAre("eth1"));

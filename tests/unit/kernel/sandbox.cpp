@@ -51,19 +51,23 @@ void Sandbox::TearDown() {
   EXPECT_TRUE(removed.ok()) << removed.error().message;
 }
 
-void Sandbox::run(const std::string& command) { EXPECT_EQ(std::system(command.c_str()), 0) << command; }
+void Sandbox::run(const std::string& command) {
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+}
 
 std::string Sandbox::output(const std::string& command) {
   std::string text;
   FILE* pipe = ::popen(command.c_str(), "r");
   std::array<char, 4096> buffer;
-  for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) text.append(buffer.data(), n);
+  for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    text.append(buffer.data(), n);
   EXPECT_EQ(::pclose(pipe), 0) << command;
   return text;
 }
 
 uint32_t Sandbox::add_veth(const std::string& name) {
-  run(fmt::format("ip link add {0} type veth peer name {0}p && ip link set {0} up && ip link set {0}p up", name));
+  run(fmt::format("ip link add {0} type veth peer name {0}p && ip link set {0} up && ip link set {0}p up",
+                  name));
   return ::if_nametoindex(name.c_str());
 }
 
@@ -113,7 +117,8 @@ Fd load_foreign_xdp() {
       {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
       {.code = BPF_JMP | BPF_EXIT},
   };
-  return Fd(bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", instructions, std::size(instructions), nullptr));
+  return Fd(
+      bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", instructions, std::size(instructions), nullptr));
 }
 
 }  // namespace maglane

