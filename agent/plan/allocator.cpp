@@ -50,10 +50,11 @@ Result<uint32_t> RangeAllocator::allocate(uint32_t entries) {
   const auto fit = free_by_size_.lower_bound({count, 0});
   if (fit == free_by_size_.end()) {
     const uint32_t largest = free_by_size_.empty() ? 0 : free_by_size_.rbegin()->first * line;
-    return Error{fmt::format(
-        "no room for a Maglev table of {} entries: {} of {} are used, {} wait for release, the largest free run "
-        "has {}; raise --maglev-entries",
-        entries, used(), capacity(), retired(), largest)};
+    return Error{
+        fmt::format("no room for a Maglev table of {} entries: {} of {} are used, {} wait for release, the "
+                    "largest free run "
+                    "has {}; raise --maglev-entries",
+                    entries, used(), capacity(), retired(), largest)};
   }
   const auto [found, first] = *fit;
   remove_free(free_.find(first));
@@ -65,9 +66,9 @@ Result<uint32_t> RangeAllocator::allocate(uint32_t entries) {
 Status RangeAllocator::reserve(EntryRange range) {
   const Lines lines = lines_of(range);
   auto it = free_.upper_bound(lines.first);
-  const bool found = range.entries > 0 && it != free_.begin() &&
-                     (--it)->first + static_cast<uint64_t>(it->second) >=
-                         static_cast<uint64_t>(lines.first) + lines.count;
+  const bool found =
+      range.entries > 0 && it != free_.begin() &&
+      (--it)->first + static_cast<uint64_t>(it->second) >= static_cast<uint64_t>(lines.first) + lines.count;
   if (!found)
     return Error{fmt::format("entries {}+{} of the Maglev array are out of bounds or in use", range.offset,
                              range.entries)};
@@ -110,8 +111,9 @@ Result<uint32_t> IdAllocator::allocate() {
   auto it = free_.lower_bound(cursor_);
   if (it == free_.end()) it = free_.begin();
   if (it == free_.end())
-    return Error{fmt::format("no room for one more {}: {} of {} that are possible are there, {} wait for release", what_,
-                             used_, last_, retired_.size())};
+    return Error{
+        fmt::format("no room for one more {}: {} of {} that are possible are there, {} wait for release",
+                    what_, used_, last_, retired_.size())};
   const uint32_t id = *it;
   free_.erase(it);
   cursor_ = id + 1;
@@ -150,8 +152,9 @@ EntryBudget::EntryBudget(uint32_t limit, std::string what) : limit_(limit), what
 
 Status EntryBudget::add(uint32_t entries) {
   if (static_cast<uint64_t>(used_) + retired_total_ + entries > limit_)
-    return Error{fmt::format("no room for {} more {}: {} of {} that are possible are there, {} wait for release", entries,
-                             what_, used_, limit_, retired_total_)};
+    return Error{
+        fmt::format("no room for {} more {}: {} of {} that are possible are there, {} wait for release",
+                    entries, what_, used_, limit_, retired_total_)};
   used_ += entries;
   return ok_status();
 }

@@ -89,8 +89,8 @@ class IdAllocator {
   };
   uint32_t last_;
   std::string what_;
-  uint32_t next_ = 1;        // no id from here on was ever used
-  uint32_t cursor_ = 1;      // where the search among free ids goes on
+  uint32_t next_ = 1;    // no id from here on was ever used
+  uint32_t cursor_ = 1;  // where the search among free ids goes on
   uint32_t used_ = 0;
   std::set<uint32_t> free_;  // below next_
   std::deque<Retired> retired_;

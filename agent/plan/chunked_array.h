@@ -46,7 +46,8 @@ class ChunkedArray {
       const Chunk* to = chunk < after.chunks_.size() ? after.chunks_[chunk].get() : nullptr;
       if (from == to) continue;
       for (size_t i = 0; i < kChunk; ++i)
-        visit(static_cast<uint32_t>(chunk * kChunk + i), from ? (*from)[i] : empty(), to ? (*to)[i] : empty());
+        visit(static_cast<uint32_t>(chunk * kChunk + i), from ? (*from)[i] : empty(),
+              to ? (*to)[i] : empty());
     }
   }
 

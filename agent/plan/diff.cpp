@@ -74,7 +74,8 @@ std::vector<Operation> in_order(const Changes& changes) {
   std::vector<Operation> out;
   for (const auto& [id, info] : changes.new_services) {
     const auto old = changes.old_services.find(id);
-    if (old == changes.old_services.end() || !same_bytes(old->second, info)) out.emplace_back(PutService{id, info});
+    if (old == changes.old_services.end() || !same_bytes(old->second, info))
+      out.emplace_back(PutService{id, info});
   }
   out.insert(out.end(), changes.put_backends.begin(), changes.put_backends.end());
   out.insert(out.end(), changes.tables.begin(), changes.tables.end());
@@ -106,19 +107,21 @@ std::vector<Operation> diff(const Plan& from, const Plan& to) {
         if (after) spell_out(*after, changes.new_services, changes.new_frontends);
       });
   using Key = abi::frontend_key;
-  ChunkedArray<Key>::each_unshared(from.addresses, to.addresses, [&](uint32_t, const Key& before, const Key& after) {
-    if (same_bytes(before, after)) return;
-    if (before.family != 0) changes.old_frontends[before] = address_entry();
-    if (after.family != 0) changes.new_frontends[after] = address_entry();
-  });
+  ChunkedArray<Key>::each_unshared(from.addresses, to.addresses,
+                                   [&](uint32_t, const Key& before, const Key& after) {
+                                     if (same_bytes(before, after)) return;
+                                     if (before.family != 0) changes.old_frontends[before] = address_entry();
+                                     if (after.family != 0) changes.new_frontends[after] = address_entry();
+                                   });
   ChunkedArray<TablePlanPtr>::each_unshared(
       from.tables, to.tables, [&](uint32_t, const TablePlanPtr& before, const TablePlanPtr& after) {
         if (!after || before == after || (before && before->same_entries(*after))) return;
         changes.tables.push_back({after->offset, share(table_entries(to, *after, builder))});
       });
   ChunkedArray<abi::backend>::each_unshared(
-      from.backends, to.backends,
-      [&](uint32_t id, const abi::backend& before, const abi::backend& after) { changes.backend(id, before, after); });
+      from.backends, to.backends, [&](uint32_t id, const abi::backend& before, const abi::backend& after) {
+        changes.backend(id, before, after);
+      });
   ChunkedArray<uint64_t>::each_unshared(
       from.vip_words, to.vip_words,
       [&](uint32_t word, uint64_t before, uint64_t after) { changes.vip_word(word, before, after); });
@@ -131,30 +134,32 @@ std::vector<Operation> diff(const MapContents& from, const Plan& to) {
   const Plan nothing;
   changes.old_services = from.services;
   changes.old_frontends = from.frontends;
-  ChunkedArray<ServicePlanPtr>::each_unshared(nothing.services, to.services,
-                                              [&](uint32_t, const auto&, const ServicePlanPtr& after) {
-                                                if (after)
-                                                  spell_out(*after, changes.new_services, changes.new_frontends);
-                                              });
-  ChunkedArray<abi::frontend_key>::each_unshared(
-      nothing.addresses, to.addresses, [&](uint32_t, const auto&, const abi::frontend_key& after) {
-        if (after.family != 0) changes.new_frontends[after] = address_entry();
+  ChunkedArray<ServicePlanPtr>::each_unshared(
+      nothing.services, to.services, [&](uint32_t, const auto&, const ServicePlanPtr& after) {
+        if (after) spell_out(*after, changes.new_services, changes.new_frontends);
       });
+  ChunkedArray<abi::frontend_key>::each_unshared(nothing.addresses, to.addresses,
+                                                 [&](uint32_t, const auto&, const abi::frontend_key& after) {
+                                                   if (after.family != 0)
+                                                     changes.new_frontends[after] = address_entry();
+                                                 });
   ChunkedArray<TablePlanPtr>::each_unshared(
       nothing.tables, to.tables, [&](uint32_t, const auto&, const TablePlanPtr& after) {
         if (!after) return;
         const bool there = static_cast<uint64_t>(after->offset) + after->size <= from.maglev.size();
-        const auto present = std::span(from.maglev).subspan(there ? after->offset : 0, there ? after->size : 0);
+        const auto present =
+            std::span(from.maglev).subspan(there ? after->offset : 0, there ? after->size : 0);
         if (there && after->entries_hash != 0 && hash_entries(present) == after->entries_hash) return;
         auto entries = table_entries(to, *after, builder);
         if (!there || !std::equal(present.begin(), present.end(), entries.begin()))
           changes.tables.push_back({after->offset, share(std::move(entries))});
       });
   for (const auto& [id, before] : from.backends) changes.backend(id, before, to.backends.at(id));
-  ChunkedArray<abi::backend>::each_unshared(
-      nothing.backends, to.backends, [&](uint32_t id, const auto&, const abi::backend& after) {
-        if (after.family != 0 && !from.backends.contains(id)) changes.backend(id, abi::backend{}, after);
-      });
+  ChunkedArray<abi::backend>::each_unshared(nothing.backends, to.backends,
+                                            [&](uint32_t id, const auto&, const abi::backend& after) {
+                                              if (after.family != 0 && !from.backends.contains(id))
+                                                changes.backend(id, abi::backend{}, after);
+                                            });
   for (uint32_t word = 0; word < abi::VIP_WORDS; ++word)
     changes.vip_word(word, word < from.vip_words.size() ? from.vip_words[word] : 0, to.vip_words.at(word));
   return in_order(changes);
@@ -162,7 +167,8 @@ std::vector<Operation> diff(const MapContents& from, const Plan& to) {
 
 size_t cleanup_begin(std::span<const Operation> operations) {
   const auto first = std::find_if(operations.begin(), operations.end(), [](const Operation& operation) {
-    return std::holds_alternative<DeleteBackend>(operation) || std::holds_alternative<DeleteService>(operation);
+    return std::holds_alternative<DeleteBackend>(operation) ||
+           std::holds_alternative<DeleteService>(operation);
   });
   return static_cast<size_t>(first - operations.begin());
 }

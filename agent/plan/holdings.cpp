@@ -211,7 +211,8 @@ void Planner::hold_recovered() {
   for (const auto& [key, id] : recovered_->backend_ids) backend_ids_.reserve(id);
   for (const uint32_t id : recovered_->other_backend_ids) backend_ids_.reserve(id);
   std::erase_if(recovered_->tables, [&](const auto& one) { return !ranges_.reserve(one.second).ok(); });
-  std::erase_if(recovered_->other_ranges, [&](const EntryRange& range) { return !ranges_.reserve(range).ok(); });
+  std::erase_if(recovered_->other_ranges,
+                [&](const EntryRange& range) { return !ranges_.reserve(range).ok(); });
   frontend_budget_.add_existing(static_cast<uint32_t>(recovered_->frontends.size()));
 }
 

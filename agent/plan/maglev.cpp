@@ -20,8 +20,8 @@ struct SizeClass {
   uint32_t size;
 };
 constexpr std::array kSizes{
-    SizeClass{1, 1},          SizeClass{12, 1601},       SizeClass{48, 6421},      SizeClass{192, 25601},
-    SizeClass{768, 102407},   SizeClass{3072, 409609},   SizeClass{12288, 1638431}, SizeClass{49152, 6553621},
+    SizeClass{1, 1},        SizeClass{12, 1601},     SizeClass{48, 6421},       SizeClass{192, 25601},
+    SizeClass{768, 102407}, SizeClass{3072, 409609}, SizeClass{12288, 1638431}, SizeClass{49152, 6553621},
 };
 
 // How many times more than its number of endpoints a service may count for light ones.

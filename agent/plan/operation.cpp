@@ -12,15 +12,21 @@ namespace maglane {
 
 namespace {
 
-uint16_t from_be(uint16_t port_be) { return static_cast<uint16_t>(port_be >> 8 | port_be << 8); }
+uint16_t from_be(uint16_t port_be) {
+  return static_cast<uint16_t>(port_be >> 8 | port_be << 8);
+}
 
 IpAddress address_of(uint8_t family, const uint32_t (&addr_be)[4]) {
   return IpAddress::from_be(family == abi::FAMILY_IPV6 ? Family::ipv6 : Family::ipv4, addr_be);
 }
 
-std::string_view protocol_name(uint8_t protocol) { return to_string(static_cast<Protocol>(protocol)); }
+std::string_view protocol_name(uint8_t protocol) {
+  return to_string(static_cast<Protocol>(protocol));
+}
 
-std::string_view text(const char (&field)[64]) { return {field, strnlen(field, sizeof field)}; }
+std::string_view text(const char (&field)[64]) {
+  return {field, strnlen(field, sizeof field)};
+}
 
 std::string text(const abi::frontend_key& key) {
   const IpAddress address = address_of(key.family, key.addr_be);
@@ -35,11 +41,16 @@ std::string text(const abi::table_ref& ref) {
 
 std::string_view type_name(uint8_t type) {
   switch (type) {
-    case abi::FRONTEND_ADDRESS: return "address";
-    case abi::FRONTEND_CLUSTER_IP: return "cluster-ip";
-    case abi::FRONTEND_NODE_PORT: return "node-port";
-    case abi::FRONTEND_EXTERNAL_IP: return "external-ip";
-    case abi::FRONTEND_LOAD_BALANCER: return "load-balancer";
+    case abi::FRONTEND_ADDRESS:
+      return "address";
+    case abi::FRONTEND_CLUSTER_IP:
+      return "cluster-ip";
+    case abi::FRONTEND_NODE_PORT:
+      return "node-port";
+    case abi::FRONTEND_EXTERNAL_IP:
+      return "external-ip";
+    case abi::FRONTEND_LOAD_BALANCER:
+      return "load-balancer";
   }
   return "unknown";
 }
@@ -68,8 +79,8 @@ struct Renderer {
     const abi::frontend& frontend = put.frontend;
     if (frontend.type == abi::FRONTEND_ADDRESS) return "put frontend " + text(put.key);
     return fmt::format("put frontend {}: {} of service {}, outside {}, pods {}", text(put.key),
-                       type_name(frontend.type), frontend.service_id, text(frontend.tables[abi::SOURCE_OUTSIDE]),
-                       text(frontend.tables[abi::SOURCE_POD]));
+                       type_name(frontend.type), frontend.service_id,
+                       text(frontend.tables[abi::SOURCE_OUTSIDE]), text(frontend.tables[abi::SOURCE_POD]));
   }
   std::string operator()(const DeleteFrontend& del) const { return "delete frontend " + text(del.key); }
   std::string operator()(const DeleteBackend& del) const { return fmt::format("delete backend {}", del.id); }
@@ -78,6 +89,8 @@ struct Renderer {
 
 }  // namespace
 
-std::string to_string(const Operation& operation) { return std::visit(Renderer{}, operation); }
+std::string to_string(const Operation& operation) {
+  return std::visit(Renderer{}, operation);
+}
 
 }  // namespace maglane

@@ -45,18 +45,20 @@ MapContents to_contents(const Plan& plan) {
                                           contents.vip_words.resize(abi::VIP_WORDS);
                                           contents.vip_words[word] = bits;
                                         });
-  ChunkedArray<ServicePlanPtr>::each_unshared(
-      nothing.services, plan.services, [&](uint32_t, const auto&, const ServicePlanPtr& service) {
-        if (!service) return;
-        for (const ServicePortPlan& port : service->ports) {
-          contents.services[port.id] = port.info;
-          for (const FrontendPlan& frontend : port.frontends) contents.frontends[frontend.key] = frontend.value;
-        }
-      });
-  ChunkedArray<abi::frontend_key>::each_unshared(
-      nothing.addresses, plan.addresses, [&](uint32_t, const auto&, const abi::frontend_key& key) {
-        if (key.family != 0) contents.frontends[key] = address_entry();
-      });
+  ChunkedArray<ServicePlanPtr>::each_unshared(nothing.services, plan.services,
+                                              [&](uint32_t, const auto&, const ServicePlanPtr& service) {
+                                                if (!service) return;
+                                                for (const ServicePortPlan& port : service->ports) {
+                                                  contents.services[port.id] = port.info;
+                                                  for (const FrontendPlan& frontend : port.frontends)
+                                                    contents.frontends[frontend.key] = frontend.value;
+                                                }
+                                              });
+  ChunkedArray<abi::frontend_key>::each_unshared(nothing.addresses, plan.addresses,
+                                                 [&](uint32_t, const auto&, const abi::frontend_key& key) {
+                                                   if (key.family != 0)
+                                                     contents.frontends[key] = address_entry();
+                                                 });
   return contents;
 }
 

@@ -64,12 +64,12 @@ using ServicePlanPtr = std::shared_ptr<const ServicePlan>;
 
 // Slots are the planner's own numbers. Slots not in use hold T{}.
 struct Plan {
-  uint64_t generation = 0;                      // ascends from update to update
-  ChunkedArray<ServicePlanPtr> services;        // by slot
-  ChunkedArray<TablePlanPtr> tables;            // by slot
-  ChunkedArray<abi::backend> backends;          // by backend id
-  ChunkedArray<abi::frontend_key> addresses;    // by slot: keys of FRONTEND_ADDRESS entries
-  ChunkedArray<uint64_t> vip_words;             // by word of struct vip_bits
+  uint64_t generation = 0;                    // ascends from update to update
+  ChunkedArray<ServicePlanPtr> services;      // by slot
+  ChunkedArray<TablePlanPtr> tables;          // by slot
+  ChunkedArray<abi::backend> backends;        // by backend id
+  ChunkedArray<abi::frontend_key> addresses;  // by slot: keys of FRONTEND_ADDRESS entries
+  ChunkedArray<uint64_t> vip_words;           // by word of struct vip_bits
 };
 
 // The entries of a table of this plan, padded with 0 to a whole line.
@@ -78,6 +78,8 @@ std::vector<uint32_t> table_entries(const Plan& plan, const TablePlan& table, Ma
 // All of it spelled out, tables included.
 MapContents to_contents(const Plan& plan);
 
-inline abi::frontend address_entry() { return abi::frontend{.type = abi::FRONTEND_ADDRESS}; }
+inline abi::frontend address_entry() {
+  return abi::frontend{.type = abi::FRONTEND_ADDRESS};
+}
 
 }  // namespace maglane

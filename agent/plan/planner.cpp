@@ -37,7 +37,9 @@ abi::frontend_key key_of(const ResolvedServicePort& port, const ResolvedFrontend
 
 }  // namespace
 
-bool Planner::ByKey::operator()(const ServiceState* a, const ServiceState* b) const { return a->key < b->key; }
+bool Planner::ByKey::operator()(const ServiceState* a, const ServiceState* b) const {
+  return a->key < b->key;
+}
 
 // The older object first; one that does not say how old it is comes after all that do.
 bool Planner::Claim::before(const Claim& other) const {
@@ -121,7 +123,8 @@ void Planner::take_in(const ResolvedCluster& cluster) {
       forget(*known->second);
       known = states_.erase(known);
     }
-    if (known == states_.end() || key < known->first) known = states_.emplace_hint(known, key, new_state(key));
+    if (known == states_.end() || key < known->first)
+      known = states_.emplace_hint(known, key, new_state(key));
     ServiceState& state = *known->second;
     ++known;
     if (state.wanted == wanted) continue;

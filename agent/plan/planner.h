@@ -104,12 +104,13 @@ class Planner {
   void adopt(ServiceState& state, Draft& draft);
   void keep_last_good(ServiceState& state);
   Status draft_service(ServiceState& state, Draft& draft);
-  Result<uint32_t> draft_id(const ServicePlan* old_plan, const abi::service_info& info, const ServicePortKey& key,
-                            Draft& draft);
+  Result<uint32_t> draft_id(const ServicePlan* old_plan, const abi::service_info& info,
+                            const ServicePortKey& key, Draft& draft);
   Status draft_frontend(const ResolvedServicePort& port, const ResolvedFrontend& frontend,
                         const abi::frontend_key& key, Draft& draft);
   Status draft_port(ServiceState& state, const ResolvedServicePort& port, Draft& draft);
-  Result<abi::table_ref> draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set, Draft& draft);
+  Result<abi::table_ref> draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set,
+                                     Draft& draft);
   Status count_frontends(const ServicePlan* old_plan, const ServicePlan& new_plan, uint32_t& removed);
   void roll_back(Draft& draft);
 
@@ -152,8 +153,9 @@ class Planner {
   std::vector<ServicePlanPtr> leaving_;  // whose holdings go once all new plans have theirs
 
   std::unordered_map<abi::frontend_key, std::vector<Claim>, KeyHash, KeyEqual> claims_;  // the first wins
-  std::unordered_map<abi::frontend_key, BackendState, KeyHash, KeyEqual> backends_;  // by address, port, protocol
-  std::vector<TableState> tables_;                                                   // by slot
+  std::unordered_map<abi::frontend_key, BackendState, KeyHash, KeyEqual>
+      backends_;                    // by address, port, protocol
+  std::vector<TableState> tables_;  // by slot
   std::vector<uint32_t> free_table_slots_;
   std::unordered_multimap<uint64_t, uint32_t> table_by_hash_;
   std::unordered_map<abi::frontend_key, AddressState, KeyHash, KeyEqual> addresses_;  // port and protocol 0

@@ -41,7 +41,8 @@ inline void print_json(const std::vector<Row>& rows) {
 // One line for each row; a row of other keys than the one before starts a new table.
 inline void print_table(const std::vector<Row>& rows) {
   const auto same_keys = [](const Row& a, const Row& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](auto& x, auto& y) { return x.first == y.first; });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](auto& x, auto& y) { return x.first == y.first; });
   };
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i == 0 || !same_keys(rows[i - 1], rows[i])) {

@@ -49,7 +49,7 @@ class Maps {
  public:
   virtual ~Maps() = default;
 
-  // Failing to write is a test failure.
+  // Failing to write ends the test program.
   virtual void put(const std::string& map, const void* key, const void* value) = 0;
   virtual void erase(const std::string& map, const void* key) = 0;
   virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;

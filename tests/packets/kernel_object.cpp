@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <gtest/gtest.h>
 #include <linux/if_link.h>
 #include <sched.h>
 #include <unistd.h>
@@ -100,7 +99,7 @@ int KernelObject::program_fd(const std::string& name) const {
 }
 
 void KernelObject::put(const std::string& map, const void* key, const void* value) {
-  ASSERT_EQ(bpf_map_update_elem(map_fd(map), key, value, BPF_ANY), 0) << "writing map " << map;
+  if (bpf_map_update_elem(map_fd(map), key, value, BPF_ANY)) give_up("writing map " + map);
   const bpf_map* of = maps_.at(map);
   if (bpf_map__type(of) == BPF_MAP_TYPE_ARRAY)
     written_[map].insert(std::string(static_cast<const char*>(key), bpf_map__key_size(of)));

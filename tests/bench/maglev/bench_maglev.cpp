@@ -31,7 +31,9 @@ std::vector<MaglevEndpoint> endpoints(uint32_t first, uint32_t count) {
   return list;
 }
 
-uint32_t size_for(uint32_t count) { return maglev_size(std::vector<uint32_t>(count, 1)); }
+uint32_t size_for(uint32_t count) {
+  return maglev_size(std::vector<uint32_t>(count, 1));
+}
 
 // Percent by which the endpoint farthest from the ideal share differs from it.
 double imbalance(const std::vector<uint32_t>& table, uint32_t first, uint32_t count) {
@@ -44,7 +46,7 @@ double imbalance(const std::vector<uint32_t>& table, uint32_t first, uint32_t co
 }
 
 // Percent of the others' entries that differ after one endpoint is gone, a mean over several
-// sets; without `count` > 1 there are no others. `count` is not the least of its size class.
+// sets; without `count` > 1 there are no others.
 double moved(uint32_t count, uint32_t sets) {
   MaglevBuilder builder;
   std::vector<uint32_t> before(size_for(count)), after(before.size());
@@ -113,8 +115,9 @@ class Collector : public benchmark::BenchmarkReporter {
 };
 
 void register_all() {
-  for (const int64_t count : {1, 10, 100, 1000, 10000}) {
-    auto* one = benchmark::RegisterBenchmark("one_table", one_table)->Arg(count)->Unit(benchmark::kMicrosecond);
+  for (const int64_t count : {1, 3, 10, 12, 13, 48, 100, 192, 1000, 10000}) {
+    auto* one =
+        benchmark::RegisterBenchmark("one_table", one_table)->Arg(count)->Unit(benchmark::kMicrosecond);
     if (once) one->Iterations(1);
   }
   auto* many = benchmark::RegisterBenchmark("services", many_tables)

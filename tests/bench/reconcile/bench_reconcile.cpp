@@ -12,9 +12,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <chrono>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -48,7 +48,8 @@ std::shared_ptr<const v1::EndpointSlice> make_slice(uint32_t service, uint32_t f
   auto slice = std::make_shared<v1::EndpointSlice>();
   slice->mutable_metadata()->set_namespace_("default");
   slice->mutable_metadata()->set_name(fmt::format("service-{}-a", service));
-  (*slice->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = fmt::format("service-{}", service);
+  (*slice->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] =
+      fmt::format("service-{}", service);
   slice->set_address_type("IPv4");
   auto* port = slice->add_ports();
   port->set_protocol("TCP");
@@ -156,7 +157,8 @@ class Measurement {
       single.push_back(std::move(rows.back()));
       rows.pop_back();
     }
-    std::sort(single.begin(), single.end(), [](const auto& a, const auto& b) { return time_of(a) < time_of(b); });
+    std::sort(single.begin(), single.end(),
+              [](const auto& a, const auto& b) { return time_of(a) < time_of(b); });
     rows.push_back(single[single.size() / 2]);
     agent = start();
     if (!agent) return agent.error();
@@ -181,7 +183,8 @@ class Measurement {
     const double cpu = cpu_milliseconds() - cpu_before;
     const double milliseconds = std::chrono::duration<double, std::milli>(Steady::now() - begin).count();
     if (!operations) return operations.error().in(what);
-    fmt::print(stderr, "{} services, {}: {:.1f} ms, {} operations\n", services_, what, milliseconds, *operations);
+    fmt::print(stderr, "{} services, {}: {:.1f} ms, {} operations\n", services_, what, milliseconds,
+               *operations);
     rows.push_back({{"services", uint64_t{services_}},
                     {"endpoints", uint64_t{kEndpoints}},
                     {"case", what},
@@ -275,7 +278,8 @@ int main(int argc, char** argv) {
   CLI::App app("From a cluster's objects to the kernel's maps", "bench_reconcile");
   app.add_flag("--json", json, "Print a JSON array");
   app.add_flag("--once", once, "One short iteration: does it work?");
-  app.add_option("--services", sizes, "Numbers of services (default: 1000 10000)")->check(CLI::Range(1, 10000));
+  app.add_option("--services", sizes, "Numbers of services (default: 1000 10000)")
+      ->check(CLI::Range(1, 10000));
   CLI11_PARSE(app, argc, argv);
   if (once) sizes = {100};
   ::signal(SIGINT, maglane::stop_child);

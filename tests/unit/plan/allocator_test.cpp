@@ -144,7 +144,8 @@ RC_GTEST_PROP(RangeAllocator, AgreesWithANaiveModel, ()) {
       }
     }
     RC_ASSERT(ranges.used() == 16 * std::count(naive.lines.begin(), naive.lines.end(), NaiveRanges::used));
-    RC_ASSERT(ranges.retired() == 16 * std::count(naive.lines.begin(), naive.lines.end(), NaiveRanges::retired));
+    RC_ASSERT(ranges.retired() ==
+              16 * std::count(naive.lines.begin(), naive.lines.end(), NaiveRanges::retired));
   }
 }
 
@@ -155,7 +156,8 @@ TEST(IdAllocator, NeverZeroAndFreshFirst) {
   EXPECT_EQ(*ids.allocate(), 2U);
   EXPECT_EQ(*ids.allocate(), 3U);
   EXPECT_EQ(*ids.allocate(), 1U);
-  EXPECT_THAT(ids.allocate().error().message, HasSubstr("3 of 3 that are possible are there, 0 wait for release"));
+  EXPECT_THAT(ids.allocate().error().message,
+              HasSubstr("3 of 3 that are possible are there, 0 wait for release"));
 }
 
 TEST(IdAllocator, RetiredWaitsForItsGeneration) {
@@ -184,8 +186,9 @@ TEST(EntryBudget, CountsWhatIsLeaving) {
   EntryBudget budget(10, "frontends");
   ASSERT_TRUE(budget.add(8).ok());
   budget.retire(5, 1);
-  EXPECT_THAT(budget.add(3).error().message,
-              HasSubstr("no room for 3 more frontends: 3 of 10 that are possible are there, 5 wait for release"));
+  EXPECT_THAT(
+      budget.add(3).error().message,
+      HasSubstr("no room for 3 more frontends: 3 of 10 that are possible are there, 5 wait for release"));
   budget.release_retired(1);
   EXPECT_TRUE(budget.add(7).ok());
 }

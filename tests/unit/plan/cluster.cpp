@@ -8,10 +8,13 @@
 
 namespace maglane::test {
 
-IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+IpAddress ip(std::string_view text) {
+  return IpAddress::parse(text).value();
+}
 
 ResolvedEndpoint endpoint(uint32_t number, uint32_t weight, bool local) {
-  return {ip(fmt::format("10.{}.{}.{}", 1 + (number >> 16), number >> 8 & 255, number & 255)), 8080, local, weight};
+  return {ip(fmt::format("10.{}.{}.{}", 1 + (number >> 16), number >> 8 & 255, number & 255)), 8080, local,
+          weight};
 }
 
 EndpointSetPtr endpoints(std::vector<ResolvedEndpoint> list, EmptyVerdict when_empty) {
@@ -30,7 +33,8 @@ ResolvedFrontend frontend(FrontendType type, std::string_view address, uint16_t 
   return {type, ip(address), port, set, for_pods ? for_pods : set};
 }
 
-std::shared_ptr<const ResolvedService> service(const std::string& name, std::vector<ResolvedFrontend> frontends,
+std::shared_ptr<const ResolvedService> service(const std::string& name,
+                                               std::vector<ResolvedFrontend> frontends,
                                                const std::string& created) {
   ResolvedService service{{"default", name}, created, {}};
   service.ports.push_back({{service.key, "", Protocol::tcp, Family::ipv4}, 80, std::move(frontends)});

@@ -22,7 +22,8 @@ ResolvedFrontend frontend(FrontendType type, std::string_view address, uint16_t 
                           EndpointSetPtr for_pods = nullptr);
 
 // Namespace default, one unnamed TCP port 80.
-std::shared_ptr<const ResolvedService> service(const std::string& name, std::vector<ResolvedFrontend> frontends,
+std::shared_ptr<const ResolvedService> service(const std::string& name,
+                                               std::vector<ResolvedFrontend> frontends,
                                                const std::string& created = "2025-01-01T00:00:00Z");
 void put(ResolvedCluster& cluster, std::shared_ptr<const ResolvedService> service);
 

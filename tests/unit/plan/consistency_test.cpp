@@ -26,7 +26,8 @@ EndpointSetPtr any_set(Family family) {
   const bool weighted = *rc::gen::inRange(0, 4) == 0;
   for (uint32_t i = 0; i < 6; ++i) {
     if (!(mask >> i & 1)) continue;
-    ResolvedEndpoint one = endpoint(i, weighted ? *rc::gen::inRange(0U, 4U) : 1, i < 2);
+    ResolvedEndpoint one =
+        endpoint(i, weighted ? *rc::gen::inRange(0U, 4U) : 1, *rc::gen::inRange(0, 3) == 0);
     if (family == Family::ipv6) one.address = ip(fmt::format("fd00:1::{}", i + 1));
     list.push_back(one);
   }
@@ -42,11 +43,14 @@ ResolvedServicePort any_port(const ServiceKey& service, const std::string& port_
   for (int i = 0; i < count; ++i) {
     const auto type = *rc::gen::element(FrontendType::cluster_ip, FrontendType::node_port,
                                         FrontendType::external_ip, FrontendType::load_balancer);
-    const auto text = (family == Family::ipv6 ? "fd00:96::" : "10.96.0.") + std::to_string(*rc::gen::inRange(1, 6));
+    const auto text =
+        (family == Family::ipv6 ? "fd00:96::" : "10.96.0.") + std::to_string(*rc::gen::inRange(1, 6));
     const EndpointSetPtr set = any_set(family);
     const EndpointSetPtr pods = *rc::gen::inRange(0, 3) == 0 ? any_set(family) : set;
     const ResolvedFrontend one = frontend(type, text, *rc::gen::element<uint16_t>(80, 443), set, pods);
-    const auto same = [&](const auto& other) { return other.address == one.address && other.port == one.port; };
+    const auto same = [&](const auto& other) {
+      return other.address == one.address && other.port == one.port;
+    };
     if (std::none_of(port.frontends.begin(), port.frontends.end(), same)) port.frontends.push_back(one);
   }
   return port;
@@ -130,7 +134,8 @@ TEST(Consistency, TheCheckerSeesAWrongOrder) {
   for (size_t i = 0; i + 1 < operations.size(); ++i) {
     if (operations[i].index() == operations[i + 1].index()) continue;
     auto swapped = operations;
-    std::rotate(swapped.begin() + static_cast<long>(i), swapped.begin() + static_cast<long>(i) + 1, swapped.end());
+    std::rotate(swapped.begin() + static_cast<long>(i), swapped.begin() + static_cast<long>(i) + 1,
+                swapped.end());
     contents = {};
     EXPECT_NE(check_prefixes(swapped, contents), "") << to_string(operations[i]) << " came last";
   }

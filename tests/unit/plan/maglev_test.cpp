@@ -85,7 +85,8 @@ TEST(Maglev, TableIsTheSameForEver) {
 }
 
 TEST(Maglev, SizesLeaveRoomForBalance) {
-  for (uint32_t count : {2U, 3U, 5U, 12U, 13U, 48U, 49U, 192U, 193U, 768U, 769U, 1000U, 3073U, 10000U, 49152U}) {
+  for (uint32_t count :
+       {2U, 3U, 5U, 12U, 13U, 48U, 49U, 192U, 193U, 768U, 769U, 1000U, 3073U, 10000U, 49152U}) {
     const std::vector<uint32_t> weights(count, 7);
     EXPECT_GE(maglev_size(weights), 130 * count) << count;
   }
@@ -123,11 +124,14 @@ TEST(Maglev, BalanceWithinOnePercentAtHundredTimes) {
 // Mean over sets and endpoints that go; few endpoints scatter more, so their means are of
 // more sets. Bounds are a tenth above what was measured, so that a worse fill goes red.
 TEST(Maglev, FewOtherEntriesMoveWhenOneEndpointGoes) {
-  struct Case { uint32_t count, sets; double bound; };
-  for (const auto& [count, sets, bound] : {Case{2, 4, 0.0}, Case{3, 60, 0.01}, Case{5, 60, 0.01},
-                                           Case{10, 40, 0.0135}, Case{12, 40, 0.0145}, Case{20, 20, 0.009},
-                                           Case{48, 10, 0.011}, Case{100, 4, 0.006}, Case{192, 3, 0.007},
-                                           Case{1000, 1, 0.004}}) {
+  struct Case {
+    uint32_t count, sets;
+    double bound;
+  };
+  for (const auto& [count, sets, bound] :
+       {Case{2, 4, 0.0}, Case{3, 60, 0.01}, Case{5, 60, 0.01}, Case{10, 40, 0.0135}, Case{12, 40, 0.0145},
+        Case{20, 20, 0.009}, Case{48, 10, 0.011}, Case{100, 4, 0.006}, Case{192, 3, 0.007},
+        Case{1000, 1, 0.004}}) {
     double sum = 0;
     for (uint32_t set = 0; set < sets; ++set) {
       auto endpoints = some(set, count);
@@ -166,6 +170,7 @@ TEST(Maglev, EntriesBelongToTheEndpointNotToItsPosition) {
   const IpAddress address = test::ip("10.1.0.1");
   const auto base = maglev_endpoint(address, 80, Protocol::tcp, 1, 1);
   EXPECT_EQ(maglev_endpoint(address, 80, Protocol::tcp, 5, 9).offset_hash, base.offset_hash);
+  EXPECT_EQ(maglev_endpoint(address, 80, Protocol::tcp, 5, 9).skip_hash, base.skip_hash);
   EXPECT_NE(maglev_endpoint(address, 81, Protocol::tcp, 1, 1).offset_hash, base.offset_hash);
   EXPECT_NE(maglev_endpoint(address, 80, Protocol::udp, 1, 1).skip_hash, base.skip_hash);
   EXPECT_NE(maglev_endpoint(test::ip("a01:1::"), 80, Protocol::tcp, 1, 1).offset_hash, base.offset_hash);
@@ -178,8 +183,7 @@ TEST(Maglev, WeightsAreShares) {
   const uint32_t size = size_for(endpoints);
   auto counts = counts_of(table_of(endpoints, size));
   EXPECT_EQ(counts.size(), 4U);
-  for (uint32_t i = 0; i < 4; ++i)
-    EXPECT_NEAR(counts[i + 1], size * weights[i] / 16.0, 1) << i;
+  for (uint32_t i = 0; i < 4; ++i) EXPECT_NEAR(counts[i + 1], size * weights[i] / 16.0, 1) << i;
 }
 
 TEST(Maglev, EqualWeightsAreLikeNone) {
@@ -196,7 +200,8 @@ TEST(Maglev, AWeightThatChangesMovesLittleElse) {
   endpoints[3].weight = 8;
   const auto after = table_of(endpoints, 6421);
   size_t differ = 0;
-  for (size_t i = 0; i < before.size(); ++i) differ += before[i] != after[i] && before[i] != endpoints[3].value;
+  for (size_t i = 0; i < before.size(); ++i)
+    differ += before[i] != after[i] && before[i] != endpoints[3].value;
   EXPECT_LE(differ, 6421 * 0.012);
 }
 

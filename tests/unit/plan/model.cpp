@@ -37,12 +37,14 @@ struct Applier {
 std::string name_of(const abi::backend& backend) {
   uint32_t be[4];
   std::copy(std::begin(backend.addr_be), std::end(backend.addr_be), be);
-  return IpAddress::from_be(static_cast<Family>(backend.family), be).with_port(__builtin_bswap16(backend.port_be)) +
+  return IpAddress::from_be(static_cast<Family>(backend.family), be)
+             .with_port(__builtin_bswap16(backend.port_be)) +
          (backend.protocol == 6 ? " TCP" : " UDP");
 }
 
 std::string name_of(const abi::service_info& info) {
-  return fmt::format("{}/{}:{} {} {}", info.namespace_name, info.name, info.port_name, info.protocol, info.family);
+  return fmt::format("{}/{}:{} {} {}", info.namespace_name, info.name, info.port_name, info.protocol,
+                     info.family);
 }
 
 Meaning read_table(const MapContents& contents, const abi::table_ref& ref, std::string& problem) {
@@ -119,7 +121,9 @@ std::string check_state(const MapContents& now, const Meanings& before, const Me
 
 }  // namespace
 
-void apply(const Operation& operation, MapContents& contents) { std::visit(Applier{contents}, operation); }
+void apply(const Operation& operation, MapContents& contents) {
+  std::visit(Applier{contents}, operation);
+}
 
 void apply_all(const std::vector<Operation>& operations, MapContents& contents) {
   for (const Operation& operation : operations) apply(operation, contents);
@@ -206,7 +210,8 @@ std::string check_shares(const Meaning& meaning, const EndpointSet& set, Protoco
   if (count > 1 && total < 100.0 * static_cast<double>(count)) return "a table too small";
   for (const auto& one : set.endpoints) {
     if (one.weight == 0) continue;
-    const auto found = meaning.entries.find(one.address.with_port(one.port) + " " + std::string(to_string(protocol)));
+    const auto found =
+        meaning.entries.find(one.address.with_port(one.port) + " " + std::string(to_string(protocol)));
     if (found == meaning.entries.end()) return "an endpoint is missing";
     const double ideal = total * one.weight / weights;
     if (found->second < ideal - 1 || found->second > ideal + 1) return "an endpoint's share is wrong";

@@ -21,7 +21,8 @@ TEST(Operation, ReadsLikeASentence) {
   const Plan plan = planner.update(cluster).plan;
   std::vector<std::string> lines;
   for (const Operation& operation : diff(Plan{}, plan)) lines.push_back(to_string(operation));
-  for (const Operation& operation : diff(plan, planner.update({}).plan)) lines.push_back(to_string(operation));
+  for (const Operation& operation : diff(plan, planner.update({}).plan))
+    lines.push_back(to_string(operation));
   const auto bit = std::to_string(abi::vip_hash(make_key(ip("10.96.0.1"), 0, 0).addr_be));
   EXPECT_EQ(lines, (std::vector<std::string>{
                        "put service 1: default/web port 80 TCP IPv4",

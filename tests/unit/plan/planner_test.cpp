@@ -83,8 +83,9 @@ TEST(Planner, OneEndpointAmongManyServicesCostsOnlyItself) {
   Plan before = planner.update(cluster).plan;
   EXPECT_EQ(planner.stats().tables_built, 500U);
 
-  put(cluster, service("s123", {frontend(FrontendType::cluster_ip, "10.96.0.123", 80,
-                                         endpoints({endpoint(492), endpoint(493), endpoint(494), endpoint(9999)}))}));
+  put(cluster,
+      service("s123", {frontend(FrontendType::cluster_ip, "10.96.0.123", 80,
+                                endpoints({endpoint(492), endpoint(493), endpoint(494), endpoint(9999)}))}));
   const Plan after = planner.update(cluster).plan;
   const auto operations = diff(before, after);
   EXPECT_EQ(planner.stats().tables_built, 501U);
@@ -106,8 +107,9 @@ TEST(Planner, AnEqualServiceUnderANewPointerChangesNothing) {
 TEST(Planner, EqualEndpointSetsShareATable) {
   Bench bench;
   ResolvedCluster cluster;
-  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(0, 5)),
-                             frontend(FrontendType::node_port, "192.0.2.1", 30080, numbered_endpoints(0, 5))}));
+  put(cluster,
+      service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(0, 5)),
+                    frontend(FrontendType::node_port, "192.0.2.1", 30080, numbered_endpoints(0, 5))}));
   put(cluster, service("b", {frontend(FrontendType::cluster_ip, "10.96.0.2", 80, numbered_endpoints(0, 5))}));
   const auto operations = bench.set(cluster);
   EXPECT_EQ(count_of<WriteTable>(operations), 1U);
@@ -122,29 +124,36 @@ TEST(Planner, EqualEndpointSetsShareATable) {
 TEST(Planner, OtherWeightsAreAnotherTable) {
   Bench bench;
   ResolvedCluster cluster;
-  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, endpoints({endpoint(1), endpoint(2)}),
-                                      endpoints({endpoint(1), endpoint(2, 3)}))}));
+  put(cluster,
+      service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, endpoints({endpoint(1), endpoint(2)}),
+                             endpoints({endpoint(1), endpoint(2, 3)}))}));
   EXPECT_EQ(count_of<WriteTable>(bench.set(cluster)), 2U);
   EXPECT_EQ(check_against_cluster(bench.contents, cluster), "");
 }
 
-TEST(Planner, AnEndpointThatBecomesLocalKeepsItsIdAndTable) {
+TEST(Planner, AnEndpointThatBecomesLocalOrRemoteKeepsItsIdAndTable) {
   Bench bench;
   ResolvedCluster cluster;
-  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, endpoints({endpoint(1), endpoint(2)}))}));
+  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80,
+                                      endpoints({endpoint(1), endpoint(2)}))}));
   bench.set(cluster);
   put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80,
                                       endpoints({endpoint(1), endpoint(2, 1, true)}))}));
   const auto operations = bench.set(cluster);
   ASSERT_EQ(operations.size(), 1U);
   EXPECT_EQ(std::get<PutBackend>(operations[0]).backend.flags, abi::BACKEND_LOCAL);
+  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80,
+                                      endpoints({endpoint(1), endpoint(2)}))}));
+  const auto back = bench.set(cluster);
+  ASSERT_EQ(back.size(), 1U);
+  EXPECT_EQ(std::get<PutBackend>(back[0]).backend.flags, 0U);
 }
 
 TEST(Planner, EmptySetsSayWhatHappensInstead) {
   Bench bench;
   ResolvedCluster cluster;
-  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, endpoints({}, EmptyVerdict::drop),
-                                      endpoints({endpoint(1, 0)}))}));
+  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80,
+                                      endpoints({}, EmptyVerdict::drop), endpoints({endpoint(1, 0)}))}));
   bench.set(cluster);
   const abi::frontend entry = frontend_at(bench.contents, "10.96.0.1", 80);
   EXPECT_EQ(entry.tables[abi::SOURCE_OUTSIDE].size, 0U);
@@ -217,13 +226,15 @@ TEST(Planner, ATableThatDoesNotFitLeavesTheLastGoodState) {
   bench.set(cluster);
   EXPECT_THAT(bench.complaints, IsEmpty());
   const MapContents good = bench.contents;
-  const auto changed = service("s1", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(50, 4)),
-                                      frontend(FrontendType::external_ip, "198.51.100.1", 80, numbered_endpoints(50, 4))});
+  const auto changed =
+      service("s1", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(50, 4)),
+                     frontend(FrontendType::external_ip, "198.51.100.1", 80, numbered_endpoints(50, 4))});
   put(cluster, changed);
   EXPECT_THAT(bench.set(cluster), IsEmpty());
   ASSERT_EQ(bench.complaints.size(), 1U);
   EXPECT_EQ(bench.complaints[0].where, "Service default/s1");
-  EXPECT_THAT(bench.complaints[0].message, HasSubstr("raise --maglev-entries; its last good state stays in force"));
+  EXPECT_THAT(bench.complaints[0].message,
+              HasSubstr("raise --maglev-entries; its last good state stays in force"));
 
   cluster.erase({"default", "s0"});
   bench.set(cluster);
@@ -236,9 +247,13 @@ TEST(Planner, ATableThatDoesNotFitLeavesTheLastGoodState) {
 }
 
 TEST(Planner, EachKindOfCapacityIsRefusedForThatServiceOnly) {
-  struct Case { MapLimits limits; const char* what; };
-  for (const auto& [limits, what] : {Case{{.services = 2}, "no room for one more service"}, Case{{.backends = 7}, "no room for one more backend"},
-                                       Case{{.frontends = 5}, "more frontends"}}) {
+  struct Case {
+    MapLimits limits;
+    const char* what;
+  };
+  for (const auto& [limits, what] :
+       {Case{{.services = 2}, "no room for one more service"},
+        Case{{.backends = 7}, "no room for one more backend"}, Case{{.frontends = 5}, "more frontends"}}) {
     Bench bench(limits);
     ResolvedCluster cluster = many_services(3, 3);
     bench.set(cluster);
@@ -253,8 +268,10 @@ TEST(Planner, EachKindOfCapacityIsRefusedForThatServiceOnly) {
 TEST(Planner, AFailedAttemptTakesNothing) {
   Bench bench(MapLimits{.backends = 6});
   ResolvedCluster cluster;
-  put(cluster, service("big", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(0, 50))}));
-  put(cluster, service("small", {frontend(FrontendType::cluster_ip, "10.96.0.2", 80, numbered_endpoints(100, 5))}));
+  put(cluster,
+      service("big", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(0, 50))}));
+  put(cluster,
+      service("small", {frontend(FrontendType::cluster_ip, "10.96.0.2", 80, numbered_endpoints(100, 5))}));
   bench.set(cluster);
   EXPECT_EQ(bench.complaints.size(), 1U);
   EXPECT_EQ(bench.contents.backends.size(), 5U);
@@ -269,7 +286,8 @@ TEST(Planner, AFailingServiceDoesNotHoldAnAddressThatIsAnothersNow) {
                              frontend(FrontendType::external_ip, "198.51.100.1", 80, set)}));
   bench.set(cluster);
   // a gives the external address up but cannot be planned; b takes it.
-  put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(20, 3))}));
+  put(cluster,
+      service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(20, 3))}));
   put(cluster, service("b", {frontend(FrontendType::external_ip, "198.51.100.1", 80, set)}));
   bench.set(cluster);
   EXPECT_EQ(bench.complaints.size(), 1U);
@@ -280,7 +298,8 @@ TEST(Planner, AFailingServiceDoesNotHoldAnAddressThatIsAnothersNow) {
 TEST(Planner, NamesThatDoNotFitAreRefused) {
   Bench bench;
   ResolvedCluster cluster = many_services(1, 1);
-  put(cluster, service(std::string(64, 'x'), {frontend(FrontendType::cluster_ip, "10.96.9.9", 80, numbered_endpoints(0, 1))}));
+  put(cluster, service(std::string(64, 'x'),
+                       {frontend(FrontendType::cluster_ip, "10.96.9.9", 80, numbered_endpoints(0, 1))}));
   bench.set(cluster);
   ASSERT_EQ(bench.complaints.size(), 1U);
   EXPECT_THAT(bench.complaints[0].message, HasSubstr("the name has 64 characters, at most 63 are possible"));
@@ -302,6 +321,27 @@ TEST(Planner, ARenamedServiceKeepsTableAndBackends) {
   EXPECT_EQ(check_against_cluster(bench.contents, cluster), "");
 }
 
+// A packet on its way may still hold an old id.
+TEST(Planner, IdsWaitForTheReleaseToo) {
+  for (const MapLimits& limits :
+       {MapLimits{.services = 1}, MapLimits{.backends = 4}, MapLimits{.frontends = 2}}) {
+    Bench bench(limits);
+    bench.set(many_services(1, 3));
+    EXPECT_THAT(bench.complaints, IsEmpty());
+    bench.set({});
+    ResolvedCluster other;
+    put(other,
+        service("new", {frontend(FrontendType::cluster_ip, "10.96.7.7", 80, numbered_endpoints(70, 3))}));
+    bench.set(other);
+    EXPECT_EQ(bench.complaints.size(), 1U);
+    EXPECT_TRUE(bench.retry);
+    bench.release();
+    bench.set(other);
+    EXPECT_THAT(bench.complaints, IsEmpty());
+    EXPECT_EQ(check_against_cluster(bench.contents, other), "");
+  }
+}
+
 // A plan that was never applied must not lead to reuse of what the kernel still has.
 TEST(Planner, ReleaseOfAnAppliedPlanLeavesLaterRetirementsAlone) {
   Bench bench(MapLimits{.maglev_entries = 1616 * 2});
@@ -310,7 +350,8 @@ TEST(Planner, ReleaseOfAnAppliedPlanLeavesLaterRetirementsAlone) {
   bench.planner.update(many_services(1, 3));
   bench.planner.release_retired(applied);
   ResolvedCluster cluster = many_services(1, 3);
-  put(cluster, service("new", {frontend(FrontendType::cluster_ip, "10.96.7.7", 80, numbered_endpoints(70, 3))}));
+  put(cluster,
+      service("new", {frontend(FrontendType::cluster_ip, "10.96.7.7", 80, numbered_endpoints(70, 3))}));
   EXPECT_EQ(bench.planner.update(cluster).complaints.size(), 1U);
 }
 

@@ -21,9 +21,10 @@ MapContents written(const ResolvedCluster& cluster) {
 
 ResolvedCluster dual_use() {
   ResolvedCluster cluster = many_services(6, 4);
-  put(cluster, service("extra", {frontend(FrontendType::cluster_ip, "10.96.9.1", 80, numbered_endpoints(0, 4),
-                                          endpoints({endpoint(0, 1, true), endpoint(1, 2)})),
-                                 frontend(FrontendType::node_port, "192.0.2.1", 30080, numbered_endpoints(2, 7))}));
+  put(cluster,
+      service("extra", {frontend(FrontendType::cluster_ip, "10.96.9.1", 80, numbered_endpoints(0, 4),
+                                 endpoints({endpoint(0, 1, true), endpoint(1, 2)})),
+                        frontend(FrontendType::node_port, "192.0.2.1", 30080, numbered_endpoints(2, 7))}));
   return cluster;
 }
 
@@ -41,8 +42,10 @@ TEST(Recovery, IdsStayWhenTheClusterChangedMeanwhile) {
   MapContents contents = written(cluster);
   const MapContents before = contents;
   cluster.erase({"default", "s0"});
-  put(cluster, service("s1", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(5, 4))}));
-  put(cluster, service("aaa", {frontend(FrontendType::cluster_ip, "10.96.9.9", 80, numbered_endpoints(300, 2))}));
+  put(cluster,
+      service("s1", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(5, 4))}));
+  put(cluster,
+      service("aaa", {frontend(FrontendType::cluster_ip, "10.96.9.9", 80, numbered_endpoints(300, 2))}));
 
   Planner planner({}, contents);
   const Plan plan = planner.update(cluster).plan;
@@ -68,7 +71,8 @@ TEST(Recovery, OldPlacesAreNotWrittenOverBeforeTheRelease) {
   MapContents contents = written(many_services(2, 3));
   const ResolvedCluster other = [] {
     ResolvedCluster cluster;
-    put(cluster, service("new", {frontend(FrontendType::cluster_ip, "10.97.0.1", 80, numbered_endpoints(900, 3))}));
+    put(cluster,
+        service("new", {frontend(FrontendType::cluster_ip, "10.97.0.1", 80, numbered_endpoints(900, 3))}));
     return cluster;
   }();
   Planner planner(MapLimits{.maglev_entries = 3 * 1616}, contents);
@@ -81,7 +85,8 @@ TEST(Recovery, OldPlacesAreNotWrittenOverBeforeTheRelease) {
 TEST(Recovery, AFullArrayIsUsableAfterTheRelease) {
   MapContents contents = written(many_services(2, 3));
   ResolvedCluster cluster;
-  put(cluster, service("new", {frontend(FrontendType::cluster_ip, "10.97.0.1", 80, numbered_endpoints(900, 3))}));
+  put(cluster,
+      service("new", {frontend(FrontendType::cluster_ip, "10.97.0.1", 80, numbered_endpoints(900, 3))}));
   Planner planner(MapLimits{.maglev_entries = 2 * 1616}, contents);
   PlanUpdate first = planner.update(cluster);
   EXPECT_EQ(first.complaints.size(), 1U);
@@ -143,9 +148,15 @@ RC_GTEST_PROP(Recovery, SurvivesAnyContents, ()) {
   const int damages = *rc::gen::inRange(1, 12);
   for (int i = 0; i < damages; ++i) {
     switch (*rc::gen::inRange(0, 7)) {
-      case 0: scribble(pick(contents.services)->second); break;
-      case 1: scribble(pick(contents.backends)->second); break;
-      case 2: scribble(pick(contents.frontends)->second); break;
+      case 0:
+        scribble(pick(contents.services)->second);
+        break;
+      case 1:
+        scribble(pick(contents.backends)->second);
+        break;
+      case 2:
+        scribble(pick(contents.frontends)->second);
+        break;
       case 3: {
         auto node = contents.frontends.extract(pick(contents.frontends));
         scribble(node.key());

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every measured program has in common; include after pipeline.h. */
+#ifndef MAGLANE_BENCH_PROGRAM_H
+#define MAGLANE_BENCH_PROGRAM_H
+
+#include "tests/bench/packet/bench.h"
+
+MAGLANE_MAP(bench_state, BPF_MAP_TYPE_ARRAY, __u32, struct bench_state, 1, 0);
+MAGLANE_MAP(kernel_hash, BPF_MAP_TYPE_HASH, struct bench_key, __u64, 524288, 0);
+
+/* RFC 1624: the words that change are 0 in the template. */
+static __always_inline void bench_add_to_checksum(__u8 *frame, __u32 at, __u32 client)
+{
+	__u16 *field = (__u16 *)(frame + at);
+	__u32 sum = (__u16)~__builtin_bswap16(*field) + (client >> 16) + (client & 0xffff);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	*field = __builtin_bswap16(~sum);
+}
+
+/* Writes the headers of the next flow; its number, or -1 if the frame is too short. */
+static __always_inline long bench_restore(ctx_t *ctx, struct bench_state *state)
+{
+	__u32 client = state->flow;
+	__u32 next = client + state->stride;
+	__u8 *frame;
+
+	state->flow = next >= state->flows ? next - state->flows : next;
+	if (state->header_size == 54) {
+		frame = ctx_at(ctx, 0, 54);
+		if (!frame)
+			return -1;
+		for (int i = 0; i < 6; i++)
+			((__u64 *)frame)[i] = state->header[i];
+		*(__u32 *)(frame + 48) = *(__u32 *)&state->header[6];
+		*(__u16 *)(frame + 52) = *(__u16 *)((__u8 *)state->header + 52);
+		/* Constants where they can be: the verifier need not follow what is variable. */
+		*(__u32 *)(frame + (state->address_at == 26 ? 26 : 30)) |= __builtin_bswap32(client);
+		bench_add_to_checksum(frame, 24, client);
+		bench_add_to_checksum(frame, 50, client);
+	} else {
+		frame = ctx_at(ctx, 0, 74);
+		if (!frame)
+			return -1;
+		for (int i = 0; i < 9; i++)
+			((__u64 *)frame)[i] = state->header[i];
+		*(__u16 *)(frame + 72) = *(__u16 *)&state->header[9];
+		*(__u32 *)(frame + (state->address_at == 34 ? 34 : 50)) |= __builtin_bswap32(client);
+		bench_add_to_checksum(frame, 70, client);
+	}
+	return client;
+}
+
+static __always_inline struct bench_state *bench_current(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&bench_state, &zero);
+}
+
+/* The empty program: everything but the work. */
+static __always_inline int bench_empty(ctx_t *ctx)
+{
+	struct bench_state *state = bench_current();
+
+	if (!state || bench_restore(ctx, state) < 0)
+		return CTX_DROP;
+	return CTX_PASS;
+}
+
+static __always_inline int bench_kernel_hash(ctx_t *ctx)
+{
+	struct bench_state *state = bench_current();
+	struct bench_key key = {};
+	long flow;
+
+	if (!state)
+		return CTX_DROP;
+	flow = bench_restore(ctx, state);
+	if (flow < 0)
+		return CTX_DROP;
+	key.words[0] = flow;
+	if (bpf_map_lookup_elem(&kernel_hash, &key))
+		state->found++;
+	return CTX_PASS;
+}
+
+static __always_inline int bench_pipeline(ctx_t *ctx)
+{
+	struct bench_state *state = bench_current();
+
+	if (!state || bench_restore(ctx, state) < 0)
+		return CTX_DROP;
+	return pipeline(ctx, 0);
+}
+
+#endif

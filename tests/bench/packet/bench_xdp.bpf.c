@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "bpf/maps.h"
+#include "bpf/ctx_xdp.h"
+#include "bpf/pipeline.h"
+#include "tests/bench/packet/bench_program.h"
+
+SEC("xdp")
+int xdp_empty(struct xdp_md *ctx)
+{
+	return bench_empty(ctx);
+}
+
+SEC("xdp")
+int xdp_kernel_hash(struct xdp_md *ctx)
+{
+	return bench_kernel_hash(ctx);
+}
+
+SEC("xdp")
+int xdp_pipeline(struct xdp_md *ctx)
+{
+	return bench_pipeline(ctx);
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
