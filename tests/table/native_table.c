@@ -1,7 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/table/native_table.h"
 
+#include <sched.h>
 #include <stddef.h>
+
+#include "bpf/table_memory.h"
+
+// Between any two accesses to the table's memory a thread may be held up, so that the others
+// get a look at every state in between.
+int native_stretched;
+
+static void stretch(void) {
+  static _Thread_local __u32 random = 1;
+  if (!native_stretched) return;
+  random = random * 1664525 + 1013904223;
+  if (random >> 26 == 0) {
+    for (volatile int n = 0; n < 300; ++n) {
+    }
+  } else if (random >> 22 == 1023) {
+    sched_yield();
+  }
+}
+
+#undef table_load64
+#undef table_store64
+#undef table_store8
+#define table_load64(p) (stretch(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
+#define table_store64(p, v) (stretch(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
+#define table_store8(p, v) (stretch(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
 
 static void* native_bucket(void* map, const __u32* index);
 #define table_bucket(map, index) native_bucket(map, index)

@@ -43,6 +43,9 @@ struct native_table {
 	struct table_seed seed;
 };
 
+/* 1: accesses to the table are held up at random. Set before there are threads. */
+extern int native_stretched;
+
 struct native_layout native_layout_of(enum native_shape shape);
 struct native_place native_place_of(const struct native_table *table, const __u64 *key);
 __u64 native_hash(const struct table_seed *seed, const __u64 *key, enum native_shape shape);
