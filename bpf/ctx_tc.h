@@ -84,7 +84,12 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 	return bpf_skb_store_bytes(ctx, offset, from, len, 0);
 }
 
-static __always_inline int ctx_set_len(ctx_t *ctx, __u32 len)
+static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+{
+	return bpf_skb_change_head(ctx, room, 0);
+}
+
+static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
 {
 	return bpf_skb_change_tail(ctx, len, 0);
 }

@@ -87,8 +87,14 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 	return bpf_xdp_store_bytes(ctx, offset, (void *)from, len);
 }
 
-/* Makes the frame `len` bytes long, cutting or adding at its end. Moves. */
-static __always_inline int ctx_set_len(ctx_t *ctx, __u32 len)
+/* Puts `room` bytes, of no particular content, before the frame. Moves. */
+static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+{
+	return bpf_xdp_adjust_head(ctx, -(int)room);
+}
+
+/* Cuts the frame at its end to `len` bytes. REQUIRES: it has as many. Moves. */
+static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
 {
 	return bpf_xdp_adjust_tail(ctx, (int)len - (int)ctx_len(ctx));
 }

@@ -35,6 +35,7 @@
 struct native_map;
 
 extern struct native_map frontends;
+extern struct native_map frontend_values;
 extern struct native_map services;
 extern struct native_map backends;
 extern struct native_map maglev;
@@ -44,28 +45,20 @@ extern struct native_map flows6;
 extern struct native_map node_state;
 extern struct native_map devices;
 extern struct native_map counters;
-extern struct native_map expiry_result;
+extern struct native_map scratches;
 
 extern const volatile struct node_config config;
 
 void *native_map_lookup_elem(void *map, const void *key);
-long native_map_update_elem(void *map, const void *key, const void *value, __u64 flags);
-long native_map_delete_elem(void *map, const void *key);
-long native_for_each_map_elem(void *map, void *callback, void *context, __u64 flags);
 long native_loop(__u32 iterations, void *callback, void *context, __u64 flags);
 __u64 native_jiffies64(void);
-__u32 native_get_prandom_u32(void);
 long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
 
 /* libbpf's library has functions of some of these names: other symbols, so that one program
  * may link both. */
 #define bpf_map_lookup_elem(...) native_map_lookup_elem(__VA_ARGS__)
-#define bpf_map_update_elem(...) native_map_update_elem(__VA_ARGS__)
-#define bpf_map_delete_elem(...) native_map_delete_elem(__VA_ARGS__)
-#define bpf_for_each_map_elem(...) native_for_each_map_elem(__VA_ARGS__)
 #define bpf_loop(...) native_loop(__VA_ARGS__)
 #define bpf_jiffies64() native_jiffies64()
-#define bpf_get_prandom_u32() native_get_prandom_u32()
 #define bpf_fib_lookup(...) native_fib_lookup(__VA_ARGS__)
 
 #endif

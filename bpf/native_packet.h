@@ -5,8 +5,11 @@
 
 #include <linux/bpf.h>
 #include <linux/types.h>
+#include "bpf/abi.h"
 
 #ifdef __cplusplus
+using maglane::abi::expire_call;
+using maglane::abi::remove_call;
 extern "C" {
 #endif
 
@@ -34,7 +37,8 @@ int native_packet_resize(struct native_packet *packet, __u32 len);
 int native_xdp_uplink(struct native_packet *packet);
 int native_tc_uplink(struct native_packet *packet);
 int native_tc_pod(struct native_packet *packet);
-void native_expire(void);
+void native_expire(struct expire_call *call);
+void native_remove_flow(struct remove_call *call);
 
 #ifdef __cplusplus
 }

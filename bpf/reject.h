@@ -42,15 +42,6 @@ static __always_inline __u16 icmp_checksum(__u64 sum, const __u32 *quote)
 	return ~checksum_fold(sum + sum_words(quote, QUOTE_MAX / 4));
 }
 
-static __always_inline void reply_ethernet(struct ethhdr *ethernet)
-{
-	__u8 mac[ETH_ALEN];
-
-	__builtin_memcpy(mac, ethernet->h_dest, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, mac, ETH_ALEN);
-}
-
 static __always_inline void unreachable_ipv4(void *at, struct packet *packet, __u32 quoted,
 					     const __u32 *quote)
 {
@@ -94,9 +85,10 @@ static __always_inline void unreachable_ipv6(void *at, struct packet *packet, __
 static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason reason, int family)
 {
 	const __u32 header = family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	const __u32 before = L3_OFFSET + header + sizeof(struct icmp_header);
+	const __u32 room = header + sizeof(struct icmp_header);
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	__u32 quoted = packet->ip_len;
+	struct ethhdr ethernet;
 	__u32 *quote;
 	void *at;
 
@@ -106,19 +98,23 @@ static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason
 	__builtin_memset(quote, 0, QUOTE_MAX);
 	if (quoted > QUOTE_MAX)
 		quoted = QUOTE_MAX;
-	if (quoted < QUOTE_MIN || ctx_load(ctx, L3_OFFSET, quote, quoted))
+	if (quoted < QUOTE_MIN || ctx_load(ctx, L3_OFFSET, quote, quoted) ||
+	    ctx_load(ctx, 0, &ethernet, sizeof(ethernet)))
 		return drop(ctx, REASON_REWRITE_FAILED);
-	count(ctx, reason);
-	if (ctx_set_len(ctx, before + quoted) || ctx_store(ctx, before, quote, quoted))
-		return CTX_DROP;
-	at = ctx_at(ctx, 0, before);
+	/* The packet stays where it is and becomes the quote. */
+	if (ctx_push(ctx, room) || ctx_trim(ctx, L3_OFFSET + room + quoted))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	at = ctx_at(ctx, 0, L3_OFFSET + room);
 	if (!at)
-		return CTX_DROP;
-	reply_ethernet(at);
+		return drop(ctx, REASON_REWRITE_FAILED);
+	__builtin_memcpy(at, ethernet.h_source, ETH_ALEN);
+	__builtin_memcpy(at + ETH_ALEN, ethernet.h_dest, ETH_ALEN);
+	__builtin_memcpy(at + 2 * ETH_ALEN, &ethernet.h_proto, sizeof(ethernet.h_proto));
 	if (family == FAMILY_IPV4)
 		unreachable_ipv4(at + L3_OFFSET, packet, quoted, quote);
 	else
 		unreachable_ipv6(at + L3_OFFSET, packet, quoted, quote);
+	count(ctx, reason);
 	return ctx_send(ctx, ctx_ifindex(ctx));
 }
 
