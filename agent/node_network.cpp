@@ -10,17 +10,24 @@
 namespace maglane {
 namespace {
 
-std::vector<Link> find_uplinks(const NetworkModel& network, const Config& config,
-                               std::vector<Complaint>& complaints) {
-  if (config.uplinks.empty()) {
-    std::vector<Link> uplinks = network.default_route_devices();
-    if (uplinks.empty())
-      complaints.push_back({"uplinks", "there is no default route: name the devices with --uplink"});
-    return uplinks;
+// The devices of the default routes, or those of `before` while there are none.
+std::vector<Link> default_uplinks(const NetworkModel& network, const NodeNetwork& before,
+                                  std::vector<Complaint>& complaints) {
+  std::vector<Link> uplinks = network.default_route_devices();
+  if (!uplinks.empty()) return uplinks;
+  for (const WantedDevice& device : before.devices) {
+    const Link* link = device.role == Role::uplink ? network.find(device.ifindex) : nullptr;
+    if (link) uplinks.push_back(*link);
   }
+  complaints.push_back({"uplinks", "there is no default route: name the devices with --uplink"});
+  return uplinks;
+}
+
+std::vector<Link> named_uplinks(const NetworkModel& network, const std::vector<std::string>& names,
+                                std::vector<Complaint>& complaints) {
   std::vector<Link> uplinks;
   std::vector<Link> links = network.links();
-  for (const std::string& name : config.uplinks) {
+  for (const std::string& name : names) {
     auto link = std::find_if(links.begin(), links.end(), [&](const Link& l) { return l.name == name; });
     if (link == links.end()) {
       complaints.push_back(
@@ -61,9 +68,12 @@ std::vector<IpAddress> NodeNetwork::primary_addresses() const {
   return addresses;
 }
 
-NodeNetwork view_network(const NetworkModel& network, const Config& config, const v1::Node* node) {
+NodeNetwork view_network(const NetworkModel& network, const Config& config, const v1::Node* node,
+                         const NodeNetwork& before) {
   NodeNetwork view;
-  std::vector<Link> uplinks = find_uplinks(network, config, view.complaints);
+  std::vector<Link> uplinks = config.uplinks.empty()
+                                  ? default_uplinks(network, before, view.complaints)
+                                  : named_uplinks(network, config.uplinks, view.complaints);
   for (const Link& link : uplinks) view.devices.push_back({link.ifindex, link.name, Role::uplink});
   for (const Link& link : network.matching(config.pod_devices)) {
     if (link.loopback) continue;

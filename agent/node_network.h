@@ -28,6 +28,9 @@ struct NodeNetwork {
 
 // A primary address is the Node object's InternalIP if that is an address of this machine,
 // else the first global one of the first uplink that has any. `node` may be null.
-NodeNetwork view_network(const NetworkModel& network, const Config& config, const v1::Node* node);
+// Where the default routes say which devices are uplinks and there is none at present, those
+// of `before` remain, so that a route that is renewed does not take connections along.
+NodeNetwork view_network(const NetworkModel& network, const Config& config, const v1::Node* node,
+                         const NodeNetwork& before = {});
 
 }  // namespace maglane

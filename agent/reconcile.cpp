@@ -250,7 +250,7 @@ void Reconciler::settle_network() {
 }
 
 void Reconciler::look_at_network() {
-  view_ = view_network(network_.model(), config_, own_node());
+  view_ = view_network(network_.model(), config_, own_node(), view_);
 }
 
 // Of the node's state only what differs is written; a new epoch makes flows look their next

@@ -16,12 +16,14 @@ import manifests  # noqa: E402
 ONLY = {pod: (number, 31000 + number) for number, pod in enumerate(manifests.WEB_PODS, 11)}
 VOID = (20, 31020)  # address and node port of a service without endpoints
 WEB = (30, 31030)   # of a service of all pods
+TWIN = 31           # address of a second service of pod-b1 alone
 
 
 def base_manifests(directory):
     for pod, (number, node_port) in ONLY.items():
         directory.write(f"only-{pod}.json", manifests.service(f"only-{pod}", number, [pod], node_port))
     directory.write("void.json", manifests.service("void", VOID[0], [], VOID[1]))
+    directory.write("twin.json", manifests.service("twin", TWIN, ["pod-b1"]))
     directory.write("web.json", manifests.service("web", WEB[0], manifests.WEB_PODS, WEB[1]))
 
 

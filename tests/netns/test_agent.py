@@ -49,6 +49,18 @@ def test_a_download_goes_on_while_the_agent_is_killed(lab, family):
         assert first + rest == (bytes(range(251)) * 6000)[:1500000]
 
 
+def test_lost_flows_are_made_again(lab):
+    """Established connections whose flows are all forgotten keep their endpoint and their port."""
+    opened = [c for c in connections(lab) if c.protocol == "TCP"]
+    before = [c.ask() for c in opened]
+    assert lab.maglane("node-a", "flow", "flush", "--all")["removed"] >= 2 * len(opened)
+    try:
+        assert [c.ask() for c in opened] == before
+    finally:
+        for connection in opened:
+            connection.close()
+
+
 @pytest.fixture
 def guest(lab):
     """A third pod on node-a, whose device appears while the agent runs; called again, a new one."""

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes of the manifests under load: connections stay, new ones follow."""
-import socket
-
 import pytest
 
-from conftest import ONLY, WEB
+from conftest import WEB
 from lab import IPV4, IPV6, NODES, Load, address, eventually
 from manifests import WEB_PODS, service, service_address
 
@@ -166,13 +164,3 @@ def test_a_burst_of_changes_ends_in_the_last_state(lab, changing):
     changing(["pod-b1"])
     wait_for_endpoints(lab, ["pod-b1"])
     assert reached(lab, "client", "TCP", IPV6, 10) == {"pod-b1"}
-
-
-def test_closed_connections_port_is_free_at_once(lab, family):
-    """The same source port again and again, through two services that share an endpoint."""
-    for number in (ONLY["pod-b1"][0], WEB[0]) * 10:
-        sock = lab.connect("pod-a1", "TCP", service_address(number, family), 80, source_port=24567)
-        assert sock.ask().pod in WEB_PODS
-        # An abortive close leaves no TIME_WAIT at the client, so that the port can be bound again.
-        sock.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        sock.close()

@@ -2,11 +2,13 @@
 """Each way through a service: from a pod, from outside, to this node, to another, to itself."""
 import hashlib
 import os
+import socket
 
 import pytest
 
-from conftest import ONLY, WEB
-from lab import address
+import frames
+from conftest import ONLY, TWIN, WEB
+from lab import Answer, address
 from manifests import WEB_PODS, service_address
 
 
@@ -50,14 +52,38 @@ def test_pod_to_node_port(lab, protocol, family, node, pod):
     assert lab.ask("pod-a1", protocol, *node_port(node, pod, family)).pod == pod
 
 
-def test_one_source_port_for_a_service_and_its_endpoint(lab, protocol, family):
-    """Two flows whose replies would look alike: the second one's source port is translated."""
-    with lab.connect("pod-a1", protocol, *cluster_ip("pod-b1", family), source_port=23456) as service:
-        assert service.ask().pod == "pod-b1"
-        with lab.connect("pod-a1", protocol, service_address(WEB[0], family), 80, source_port=23456) as other:
-            for _ in range(5):
-                assert other.ask().pod in WEB_PODS
-                assert service.ask().pod == "pod-b1"
+def test_one_source_port_for_two_services_with_one_endpoint(lab, protocol, family):
+    """Two connections whose replies would look alike: the second one's port is translated."""
+    with lab.connect("pod-a1", protocol, *cluster_ip("pod-b1", family), source_port=23456) as one, \
+            lab.connect("pod-a1", protocol, service_address(TWIN, family), 80, source_port=23456) as other:
+        for _ in range(5):
+            assert one.ask() == Answer("pod-b1", address("pod-a1", family), 23456)
+            answer = other.ask()
+            assert answer.pod == "pod-b1" and answer.port != 23456
+
+
+def test_the_port_of_a_closed_connection_is_free_at_once(lab, family):
+    for number in (ONLY["pod-b1"][0], TWIN) * 10:
+        sock = lab.connect("pod-a1", "TCP", service_address(number, family), 80, source_port=24567)
+        assert sock.ask() == Answer("pod-b1", address("pod-a1", family), 24567)
+        # An abortive close leaves no TIME_WAIT at the client, so that the port can be bound again.
+        sock.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.close()
+
+
+@pytest.mark.parametrize("source, pod", [("client", "pod-a1"), ("client", "pod-b1"), ("pod-a2", "pod-a1"),
+                                         ("pod-a2", "pod-b1"), ("pod-a1", "pod-a1")])
+def test_each_frame_carries_right_checksums(lab, protocol, family, source, pod):
+    """Looked at on the wire: Linux does not check again what GRO has checked before a rewrite."""
+    where = node_port("node-a", pod, family) if source == "client" else cluster_ip(pod, family)
+    with frames.Tap(lab, source) as at_source, frames.Tap(lab, pod) as at_pod:
+        with lab.connect(source, protocol, *where) as connection:
+            for _ in range(3):
+                assert connection.ask().pod == pod
+        for tap in (at_source, at_pod):
+            seen = [frame for frame in tap.frames() if frames.transport(frame) == protocol]
+            assert len(seen) >= 3
+            assert [frame.hex() for frame in seen if not frames.checksums_right(frame)] == []
 
 
 @pytest.mark.parametrize("source, target", [

@@ -7,31 +7,16 @@ import time
 
 import pytest
 
+import frames
 from conftest import ONLY, VOID, WEB
-from lab import IPV6, address, eventually
+from lab import address, eventually
 from manifests import service_address
-
-ETH_P_ALL = 3
-
-
-def tap_on(lab, host):
-    """A packet socket that sees all that passes the host's eth0."""
-    with lab.inside(host):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        tap.bind(("eth0", 0))
-    return tap
-
-
-def is_port_unreachable(frame, family):
-    if family == IPV6:
-        return frame[20] == socket.IPPROTO_ICMPV6 and frame[54:56] == bytes((1, 4))
-    return frame[23] == socket.IPPROTO_ICMP and frame[34:36] == bytes((3, 3))
 
 
 def port_unreachable_within(tap, family, seconds):
     deadline = time.monotonic() + seconds
-    while select.select([tap], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        if is_port_unreachable(tap.recv(2048).ljust(64, b"\0"), family):
+    while (left := deadline - time.monotonic()) > 0:
+        if any(frames.is_port_unreachable(frame, family) for frame in tap.frames(left)):
             return True
     return False
 
@@ -44,7 +29,7 @@ def refused(lab, host, protocol, family, target, port):
     kernel's own packet filter rejects no faster.
     """
     kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
-    with tap_on(lab, host) as tap, lab.socket(host, family, kind) as sock:
+    with frames.Tap(lab, host) as tap, lab.socket(host, family, kind) as sock:
         sock.setblocking(False)
         error = sock.connect_ex((target, port))
         if protocol == "UDP":
@@ -73,12 +58,10 @@ def test_unused_service_address_is_dropped(lab, protocol, family):
     """No answer, and no packet towards the node's default route."""
     target = service_address(250, family)
     wanted = socket.inet_pton(family, target)
-    with tap_on(lab, "client") as tap:
+    with frames.Tap(lab, "client") as tap:
         with pytest.raises(TimeoutError):
             lab.ask("pod-a1", protocol, target, 80, timeout=0.7)
-        offset = 38 if family == IPV6 else 30
-        while select.select([tap], [], [], 0)[0]:
-            assert tap.recv(2048)[offset:offset + len(wanted)] != wanted
+        assert not [frame for frame in tap.frames() if frames.destination(frame) == wanted]
 
 
 def test_node_itself_stays_reachable(lab, family):

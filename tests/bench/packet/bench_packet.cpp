@@ -30,7 +30,7 @@ constexpr uint32_t kMostFlows = 500'000;
 
 struct Options {
   bool json = false;
-  int runs = 11;
+  int runs = 7;
   uint32_t packets = 300'000;  // of a run, at least
   std::vector<uint32_t> flows = {1, 10'000, kMostFlows};
   uint32_t new_flows = 100'000;

@@ -90,6 +90,22 @@ TEST_F(NodeNetworkTest, NoUplinkAtAll) {
   EXPECT_THAT(view.complaints[1].message, HasSubstr("node ports are not served"));
 }
 
+TEST_F(NodeNetworkTest, UplinksOutliveTheirDefaultRoute) {
+  add_link(2, "eth0");
+  add_address(2, "192.0.2.5");
+  add_default_route(2);
+  NodeNetwork before = view_network(network_, config_, nullptr);
+  network_.forget_default_routes();
+  NodeNetwork view = view_network(network_, config_, nullptr, before);
+  EXPECT_EQ(view.devices, before.devices);
+  EXPECT_EQ(view.primary_ipv4, before.primary_ipv4);
+  EXPECT_EQ(view.complaints.size(), 1U);
+  add_link(3, "eth1");
+  add_default_route(3);
+  EXPECT_THAT(view_network(network_, config_, nullptr, view).devices,
+              ElementsAre(WantedDevice{3, "eth1", Role::uplink}));
+}
+
 TEST_F(NodeNetworkTest, TheNodesInternalAddressWinsIfItIsHere) {
   add_link(2, "eth0");
   add_link(4, "eth1");

@@ -191,6 +191,17 @@ TEST_F(Attach, FiltersOfOthersStay) {
   EXPECT_THAT(output("tc filter show dev pod0 ingress"), HasSubstr("pref 7"));
 }
 
+TEST_F(Attach, FiltersThatOthersPutIntoOurQueueingDisciplineStay) {
+  WantedDevice pod0{add_veth("pod0"), "pod0", Role::pod};
+  tc_ = TcKind::clsact;
+  auto attacher = start();
+  expect_ok(attacher->attach({pod0}, true));
+  run("tc filter add dev pod0 egress pref 7 bpf da pinned " + bpffs_->program("clock"));
+  expect_ok(attacher->attach({}, false));
+  EXPECT_EQ(*query_filter(pod0.ifindex, Hook::tc_ingress), 0U);
+  EXPECT_THAT(output("tc filter show dev pod0 egress"), HasSubstr("pref 7"));
+}
+
 TEST_F(Attach, TwoAgentsOnOneDirectory) {
   auto first = start();
   Bpffs second(root_);
