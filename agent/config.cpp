@@ -164,7 +164,7 @@ const std::vector<Option>& options() {
        [](const Values& v, Config&) { return take_network_model(v); }},
       {"xdp", Kind::one, "MODE", "XDP on the uplinks: auto, native, generic or off (default: auto)",
        [](const Values& v, Config& c) { return take_choice(v, kXdp, c.xdp); }},
-      {"flow-table-size", Kind::one, "N", "Flow entries of each family, two a connection (default: 524288)",
+      {"flow-table-size", Kind::one, "N", "Flow entries of each family, two a connection, rounded up to a multiple of 31 (default: 524288)",
        [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 26, 1, c.flow_table_size); }},
       {"maglev-entries", Kind::one, "N", "Room for Maglev tables, four bytes an entry (default: 16777216)",
        [](const Values& v, Config& c) { return take_number(v, 65536, 1U << 28, 16, c.maglev_entries); }},

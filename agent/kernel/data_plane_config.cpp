@@ -81,7 +81,8 @@ uint32_t DataPlaneOptions::frontend_buckets() const {
   return std::max(kFewestBuckets, static_cast<uint32_t>(frontends / (kLoad * int{abi::TABLE_SLOTS})) + 1);
 }
 
-uint32_t DataPlaneOptions::frontend_values() const { return frontends + frontends / 2; }
+// Value 0 is never used.
+uint32_t DataPlaneOptions::frontend_values() const { return 1 + frontends + (frontends + 1) / 2; }
 
 abi::table_seed random_seed() {
   abi::table_seed seed;

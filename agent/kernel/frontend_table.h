@@ -6,8 +6,8 @@
 // A packet sees each frontend's old value or its new one, whole: a new value is written
 // beside the old one and one store leads to it. What a packet may still be reading, a slot
 // or a value that is no longer wanted, is retired, and given out again only after a grace
-// period (release_retired). A writer that dies at any instruction leaves nothing behind but
-// a value that nothing leads to, which the next one finds free.
+// period (release_retired). A writer may die at any instruction: what it left half done, the
+// next one finishes before its first change.
 #pragma once
 
 #include <cstdint>
@@ -52,17 +52,25 @@ class FrontendTable {
     auto operator<=>(const Slot&) const = default;
   };
 
-  void learn_values();
+  void take_over();
+  void drop_unreachable();
+  void count_foreign();
   std::optional<Slot> slot_of(const abi::frontend_key& key) const;
-  std::optional<Slot> free_slot(uint32_t bucket) const;
+  bool is_reachable(Slot slot, const abi::frontend_key& key) const;
+  bool is_free(Slot slot) const;
+  uint32_t slots_used(uint32_t bucket) const;
+  std::optional<Slot> free_slot(uint32_t first, uint32_t second) const;
   std::optional<uint32_t> take_value();
+  void retire_value(uint32_t value);
+  void set_foreign(Slot slot, uint32_t first);
+  std::optional<std::pair<abi::frontend_key, abi::frontend>> read(Slot slot) const;
   abi::frontend_entry& entry(Slot slot) const { return buckets_[slot.bucket].entries[slot.slot]; }
 
   std::span<abi::frontend_bucket> buckets_;
   std::span<abi::frontend> values_;
   const abi::table_seed* seed_ = nullptr;
   std::vector<uint32_t> free_values_;
-  bool values_known_ = false;  // read from the table when first needed: readers never need it
+  bool taken_over_ = false;  // on the first change: readers never do it
   std::vector<uint32_t> retired_values_;
   std::vector<Slot> retired_slots_;
   std::vector<uint32_t> retired_bits_;  // by bucket, a bit a slot

@@ -29,7 +29,10 @@ struct CloseObject {
 using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 
 // Maps that refer to each other by id and offset: they are kept or replaced together.
-const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services", "backends", "maglev", "vip_bits"};
+const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services",
+                                             "backends",  "maglev",          "vip_bits"};
+// Maps that can only be read with the seed in node_state.
+const std::set<std::string> kTables = {"frontends", "flows4", "flows6"};
 
 Error kernel_error(const std::string& what, int error) {
   std::string hint =
@@ -142,8 +145,9 @@ Result<std::map<std::string, Pinned>> open_pinned(const Bpffs& bpffs, const bpf_
 std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
   std::set<std::string> replace;
   bool owned = false;
+  const bool seed_lost = !pinned.at("node_state").fd.ok();
   for (const auto& [name, map] : pinned) {
-    if (!map.fd.ok() || map.same) continue;
+    if (!map.fd.ok() || (map.same && !(seed_lost && kTables.contains(name)))) continue;
     replace.insert(name);
     owned |= kOwnedByAgent.contains(name);
   }
@@ -174,12 +178,15 @@ Status initialize_node_state(int fd, const abi::table_seed& seed) {
 }
 
 // In which order new maps are pinned. A map of the wrong size comes after those that are
-// only replaced with it: whenever this is cut short, the next start finds the same need.
+// only replaced with it, and a new seed after the tables of the old one: whenever this is cut
+// short, the next start finds the same need.
 std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned,
                                    const std::set<std::string>& replace) {
   std::vector<std::string> order;
+  const bool old_tables = std::any_of(kTables.begin(), kTables.end(),
+                                      [&](const std::string& name) { return pinned.at(name).fd.ok(); });
   auto rank = [&](const std::string& name) {
-    if (name == "node_state") return 0;
+    if (name == "node_state") return old_tables ? 3 : 0;
     const Pinned& map = pinned.at(name);
     return map.fd.ok() && !map.same ? 2 : 1;
   };
@@ -227,6 +234,8 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
     data_plane.programs_.emplace(bpf_program__name(program), duplicate(bpf_program__fd(program)));
   }
   if (auto s = data_plane.pin(bpffs, pin_order(*pinned, replace), *seed); !s) return s.error();
+  spdlog::info("tables: {} flow entries of each family (--flow-table-size {}), {} frontends",
+               uint64_t{options.flow_buckets()} * abi::TABLE_SLOTS, options.flow_entries, options.frontends);
   return data_plane;
 }
 
@@ -237,7 +246,7 @@ Status DataPlane::pin(const Bpffs& bpffs, const std::vector<std::string>& new_ma
       if (auto s = initialize_node_state(map(name), seed); !s) return s;
     }
     bool replaced = std::find(replaced_.begin(), replaced_.end(), name) != replaced_.end();
-    if (replaced) spdlog::warn("map {}: made anew and empty, since a size option changed", name);
+    if (replaced) spdlog::warn("map {}: made anew and empty, since a size option changed or what belongs to it was gone", name);
     if (auto s = Bpffs::pin(map(name), bpffs.map(name)); !s) return s;
   }
   for (const auto& [name, program] : programs_) {

@@ -21,16 +21,16 @@ class DataPlane {
  public:
   // REQUIRES: bpffs.prepare() was called. Pinned maps whose size is no longer the one asked
   // for are replaced by empty ones (the maps that the agent owns all together, since they
-  // refer to each other); programs attached before go on with the old ones until they are
+  // refer to each other), and so are tables whose seed is gone; programs attached before go on with the old ones until they are
   // swapped. Fails, changing nothing, if pinned maps are of another ABI or if the kernel
   // refuses a program.
   static Result<DataPlane> load(const Bpffs& bpffs, const DataPlaneOptions& options);
 
-  // Of "xdp_uplink", "tc_uplink", "tc_pod", "expire", "clock"; owned by this.
+  // Of "xdp_uplink", "tc_uplink", "tc_pod", "expire", "clock", "remove_flow"; owned by this.
   int program(const std::string& name) const { return programs_.at(name).get(); }
   // By the name in bpf/maps.h; owned by this.
   int map(const std::string& name) const { return maps_.at(name).get(); }
-  // Maps that were replaced because of other sizes.
+  // Maps that were replaced by empty ones.
   const std::vector<std::string>& replaced_maps() const { return replaced_; }
 
  private:

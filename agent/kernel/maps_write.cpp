@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The writing half of PinnedMaps. Arrays change through mapped memory, by stores that a
-// packet sees whole or not at all; hash maps by batched system calls.
+// The writing half of PinnedMaps. Arrays, and the table of frontends in one, change through
+// mapped memory, by stores that a packet sees whole or not at all; the hash map of services by
+// batched system calls; flows by a program, under the locks of the table.
 #include <fmt/format.h>
 
 #include <algorithm>

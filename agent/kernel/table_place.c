@@ -7,6 +7,8 @@
 #define table_bucket(map, index) ((void)(map), (void)(index), NULL)
 #include "bpf/table.h"
 
+_Static_assert(MAGLANE_TABLE_CROWDED == (int)TABLE_CROWDED, "both say when a bucket is crowded");
+
 static const struct table_shape shapes[] = {
     [MAGLANE_TABLE_FRONTENDS] = {TABLE_SHAPE_FRONTEND},
     [MAGLANE_TABLE_FLOWS4] = {TABLE_SHAPE_FLOW4},

@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+// TABLE_CROWDED of bpf/table.h.
+enum { MAGLANE_TABLE_CROWDED = 22 };
+
 enum maglane_table { MAGLANE_TABLE_FRONTENDS, MAGLANE_TABLE_FLOWS4, MAGLANE_TABLE_FLOWS6 };
 
 struct maglane_table_place {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "agent/kernel/call.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
 #include "tests/unit/kernel/sandbox.h"
@@ -15,13 +16,10 @@ namespace {
 class Clock : public Sandbox {
  protected:
   uint64_t jiffies() {
-    char packet[64] = {};
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof packet, .repeat = 1);
-    EXPECT_EQ(bpf_prog_test_run_opts(data_plane_->program("clock"), &options), 0);
-    abi::expiry_result result{};
-    uint32_t zero = 0;
-    EXPECT_EQ(bpf_map_lookup_elem(data_plane_->map("expiry_result"), &zero, &result), 0);
-    return result.jiffies;
+    abi::clock_call call{};
+    Status called = call_program(data_plane_->program("clock"), call);
+    EXPECT_TRUE(called.ok()) << called.error().message;
+    return call.jiffies;
   }
 };
 
@@ -38,9 +36,12 @@ TEST_F(Clock, TheTickIsWhatWasTaken) {
 
 TEST_F(Clock, ExpiryRuns) {
   start();
-  auto result = run_expiry(data_plane_->program("expire"), data_plane_->map("expiry_result"));
-  ASSERT_TRUE(result.ok()) << result.error().message;
-  EXPECT_EQ(result->removed, 0U);
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    auto result = run_expiry(data_plane_->program("expire"), family, small_options().flow_buckets());
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    EXPECT_EQ(result->examined, 0U);
+    EXPECT_EQ(result->removed, 0U);
+  }
 }
 
 TEST_F(Clock, GracePeriodEnds) {

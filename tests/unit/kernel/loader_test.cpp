@@ -4,7 +4,11 @@
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstring>
+
+#include "agent/kernel/call.h"
 #include "tests/unit/kernel/sandbox.h"
 
 namespace maglane {
@@ -27,21 +31,27 @@ class Loader : public Sandbox {
     Fd fd(bpf_obj_get(bpffs_->map(name).c_str()));
     return map_id(fd.get());
   }
+  abi::node_state node_state() {
+    abi::node_state state{};
+    uint32_t zero = 0;
+    EXPECT_EQ(bpf_map_lookup_elem(data_plane_->map("node_state"), &zero, &state), 0);
+    return state;
+  }
   Result<DataPlane> load(const DataPlaneOptions& options) { return DataPlane::load(*bpffs_, options); }
 };
 
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
-              ElementsAre("clock", "expire", "tc_pod", "tc_uplink", "xdp_uplink"));
+              ElementsAre("clock", "expire", "remove_flow", "tc_pod", "tc_uplink", "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "expiry_result", "flows4", "flows6",
-                                   "frontends", "maglev", "node_state", "services", "vip_bits"));
-  abi::node_state state{};
-  uint32_t zero = 0;
-  ASSERT_EQ(bpf_map_lookup_elem(data_plane_->map("node_state"), &zero, &state), 0);
+              UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
+                                   "frontend_values", "maglev", "node_state", "scratches", "services",
+                                   "vip_bits"));
+  const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);
+  EXPECT_EQ(state.seed.multiplier % 2, 1U);
 }
 
 TEST_F(Loader, TakesPinnedMapsUpAgain) {
@@ -51,6 +61,42 @@ TEST_F(Loader, TakesPinnedMapsUpAgain) {
   EXPECT_EQ(map_id(data_plane_->map("flows4")), flows);
   EXPECT_EQ(map_id(data_plane_->map("frontends")), frontends);
   EXPECT_THAT(data_plane_->replaced_maps(), IsEmpty());
+}
+
+TEST_F(Loader, TheSeedStaysForAsLongAsTheTables) {
+  start();
+  const abi::table_seed seed = node_state().seed;
+  start();
+  const abi::table_seed again = node_state().seed;
+  EXPECT_EQ(std::memcmp(&seed, &again, sizeof seed), 0);
+}
+
+TEST_F(Loader, TablesOfASeedThatIsGoneAreReplaced) {
+  start();
+  const abi::table_seed seed = node_state().seed;
+  const uint32_t flows = pinned_id("flows4"), counters = pinned_id("counters");
+  ::unlink(bpffs_->map("node_state").c_str());
+  start();
+  const abi::table_seed another = node_state().seed;
+  EXPECT_NE(std::memcmp(&seed, &another, sizeof seed), 0);
+  EXPECT_THAT(data_plane_->replaced_maps(),
+              UnorderedElementsAre("flows4", "flows6", "frontends", "frontend_values", "services", "backends",
+                                   "maglev", "vip_bits"));
+  EXPECT_NE(pinned_id("flows4"), flows);
+  EXPECT_EQ(pinned_id("counters"), counters);
+  start();
+  EXPECT_THAT(data_plane_->replaced_maps(), IsEmpty());
+}
+
+// 1024 flows are 34 buckets of 31.
+TEST_F(Loader, FlowTablesAreWholeBuckets) {
+  start();
+  for (const char* name : {"flows4", "flows6"}) {
+    bpf_map_info info{};
+    uint32_t size = sizeof info;
+    ASSERT_EQ(bpf_obj_get_info_by_fd(data_plane_->map(name), &info, &size), 0);
+    EXPECT_EQ(info.max_entries, 34U);
+  }
 }
 
 TEST_F(Loader, AnotherSizeReplacesThoseMaps) {
@@ -73,7 +119,8 @@ TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {
   auto loaded = load(options);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_THAT(loaded->replaced_maps(),
-              UnorderedElementsAre("frontends", "services", "backends", "maglev", "vip_bits"));
+              UnorderedElementsAre("frontends", "frontend_values", "services", "backends", "maglev",
+                                   "vip_bits"));
   EXPECT_EQ(pinned_id("flows4"), flows);
   EXPECT_NE(pinned_id("frontends"), frontends);
 }
@@ -95,14 +142,11 @@ TEST_F(Loader, AnotherAbiIsAClearError) {
 // that was set. With a family switched off, no program may do more than pass its packets on.
 TEST_F(Loader, RunningProgramsSeeTheConstants) {
   start();
-  abi::expiry_result result{};
-  uint32_t zero = 0;
-  char packet[64] = {};
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof packet, .repeat = 1);
-  ASSERT_EQ(bpf_prog_test_run_opts(data_plane_->program("clock"), &options), 0);
-  ASSERT_EQ(bpf_map_lookup_elem(data_plane_->map("expiry_result"), &zero, &result), 0);
-  EXPECT_EQ(result.hz, kernel_hz());
-  EXPECT_EQ(result.slot_shift, slot_shift_for(kernel_hz()));
+  abi::clock_call call{};
+  Status called = call_program(data_plane_->program("clock"), call);
+  ASSERT_TRUE(called.ok()) << called.error().message;
+  EXPECT_EQ(call.hz, kernel_hz());
+  EXPECT_EQ(call.slot_shift, slot_shift_for(kernel_hz()));
 }
 
 }  // namespace

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Removing flows: the real program on the real maps, flows written where packets look for them.
+#include <bpf/bpf.h>
+#include <endian.h>
+
+#include <set>
+
+#include "agent/kernel/expiry.h"
+#include "agent/kernel/maps.h"
+#include "agent/kernel/table_place.h"
+#include "tests/unit/kernel/sandbox.h"
+
+namespace maglane {
+namespace {
+
+class RemoveFlow : public Sandbox {
+ protected:
+  void start_data_plane() {
+    start();
+    auto opened = PinnedMaps::open(root_);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    maps_ = std::make_unique<PinnedMaps>(std::move(*opened));
+    seed_ = maps_->read_node_state()->seed;
+  }
+  void TearDown() override {
+    maps_.reset();
+    Sandbox::TearDown();
+  }
+
+  template <typename Bucket, typename Tuple>
+  void put(const char* map, maglane_table table, const Tuple& key, bool second = false) {
+    const uint32_t buckets = small_options().flow_buckets();
+    const auto place = maglane_table_place_of(table, &seed_, &key, buckets);
+    const uint32_t index = second ? place.second : place.first;
+    const int fd = data_plane_->map(map);
+    Bucket bucket;
+    ASSERT_EQ(bpf_map_lookup_elem(fd, &index, &bucket), 0);
+    auto* tags = reinterpret_cast<uint8_t*>(bucket.header.tags);
+    uint32_t slot = place.home;
+    while (tags[slot] != 0) slot = (slot + 1) % abi::TABLE_SLOTS;
+    bucket.entries[slot].tuple = key;
+    tags[slot] = place.tag;
+    if (second) bucket.header.foreign |= 1U << slot;
+    ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
+    if (!second) return;
+    Bucket first;
+    ASSERT_EQ(bpf_map_lookup_elem(fd, &place.first, &first), 0);
+    ++first.header.overflow;
+    ASSERT_EQ(bpf_map_update_elem(fd, &place.first, &first, BPF_ANY), 0);
+  }
+  static abi::tuple4 key4(uint32_t n) {
+    return {htobe32(n), htobe32(0x0a600001), htobe16(1024), htobe16(80), 6, {}};
+  }
+  static abi::tuple6 key6(uint32_t n) {
+    abi::tuple6 key{};
+    key.src_be[3] = htobe32(n);
+    key.dst_port_be = htobe16(53);
+    key.protocol = 17;
+    return key;
+  }
+  void put4(uint32_t n, bool second = false) {
+    put<abi::flow_bucket4>("flows4", MAGLANE_TABLE_FLOWS4, key4(n), second);
+  }
+  void put6(uint32_t n) { put<abi::flow_bucket6>("flows6", MAGLANE_TABLE_FLOWS6, key6(n)); }
+
+  std::set<uint32_t> flows4() {
+    std::set<uint32_t> found;
+    EXPECT_TRUE(maps_->each_flow(
+        [&](const FlowEntry4& flow) { return found.insert(be32toh(flow.key.src_be)).second; },
+        [](const FlowEntry6&) { return true; }));
+    return found;
+  }
+  std::set<uint32_t> flows6() {
+    std::set<uint32_t> found;
+    EXPECT_TRUE(maps_->each_flow(
+        [](const FlowEntry4&) { return true; },
+        [&](const FlowEntry6& flow) { return found.insert(be32toh(flow.key.src_be[3])).second; }));
+    return found;
+  }
+  void remove(const Status& status) { EXPECT_TRUE(status.ok()) << status.error().message; }
+
+  std::unique_ptr<PinnedMaps> maps_;
+  abi::table_seed seed_{};
+};
+
+TEST_F(RemoveFlow, RemovesTheOneThatIsNamed) {
+  start_data_plane();
+  for (uint32_t n = 1; n <= 200; ++n) put4(n);
+  put6(1);
+  put6(2);
+  ASSERT_EQ(flows4().size(), 200U);
+  remove(maps_->remove_flow(key4(5)));
+  EXPECT_EQ(flows4().size(), 199U);
+  EXPECT_FALSE(flows4().contains(5));
+  remove(maps_->remove_flow(key4(5)));    // gone already: nothing to do
+  remove(maps_->remove_flow(key4(500)));  // never there
+  EXPECT_EQ(flows4().size(), 199U);
+  remove(maps_->remove_flow(key6(1)));
+  EXPECT_EQ(flows6(), std::set<uint32_t>{2});
+  for (uint32_t n = 1; n <= 200; ++n) remove(maps_->remove_flow(key4(n)));
+  EXPECT_TRUE(flows4().empty());
+}
+
+TEST_F(RemoveFlow, FindsItInTheSecondBucket) {
+  start_data_plane();
+  put4(1, true);
+  put4(2);
+  remove(maps_->remove_flow(key4(1)));
+  EXPECT_EQ(flows4(), std::set<uint32_t>{2});
+}
+
+TEST_F(RemoveFlow, NotWhenOpenedForReading) {
+  start_data_plane();
+  put4(1);
+  auto reader = PinnedMaps::open(root_, true);
+  ASSERT_TRUE(reader.ok());
+  EXPECT_FALSE(reader->remove_flow(key4(1)).ok());
+  EXPECT_EQ(flows4(), std::set<uint32_t>{1});
+}
+
+TEST_F(RemoveFlow, ExpiryLooksAtEveryBucketOfTheFamily) {
+  start_data_plane();
+  for (uint32_t n = 1; n <= 300; ++n) put4(n);
+  put6(1);
+  const uint32_t buckets = small_options().flow_buckets();
+  auto result = run_expiry(data_plane_->program("expire"), abi::FAMILY_IPV4, buckets);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(result->examined, 300U);
+  result = run_expiry(data_plane_->program("expire"), abi::FAMILY_IPV6, buckets);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(result->examined, 1U);
+}
+
+}  // namespace
+}  // namespace maglane
