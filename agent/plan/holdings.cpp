@@ -125,7 +125,7 @@ void Planner::drop_table(uint32_t slot) {
   free_table_slots_.push_back(slot);
 }
 
-Result<uint32_t> Planner::hold_address(const abi::frontend_key& key, bool node_port) {
+Result<uint32_t> Planner::hold_address(const abi::frontend_key& key, bool node_address) {
   abi::frontend_key address = key;
   address.port_be = 0;
   address.protocol = 0;
@@ -142,10 +142,10 @@ Result<uint32_t> Planner::hold_address(const abi::frontend_key& key, bool node_p
     count_vip_bit(address, +1);
   }
   ++state.holds;
-  state.node_holds += node_port;
+  state.node_holds += node_address;
   const uint32_t slot = state.slot;
   if (const Status status = show_address(state, address); !status) {
-    drop_address(slot, node_port);
+    drop_address(slot, node_address);
     return status.error();
   }
   return slot;
@@ -170,11 +170,11 @@ void Planner::hide_address(uint32_t slot) {
   frontend_budget_.retire(1, generation_);
 }
 
-void Planner::drop_address(uint32_t slot, bool node_port) {
+void Planner::drop_address(uint32_t slot, bool node_address) {
   const abi::frontend_key key = address_by_slot_[slot];
   AddressState& state = addresses_.at(key);
   --state.holds;
-  state.node_holds -= node_port;
+  state.node_holds -= node_address;
   if (state.holds > 0) {
     // Without room for its entry an address only loses the answer for its unused ports.
     (void)show_address(state, key).ok();
@@ -201,7 +201,7 @@ void Planner::drop_holdings(const ServicePlan& plan) {
   for (const BackendHold hold : plan.backends) drop_backend(hold);
   for (const ServicePortPlan& port : plan.ports)
     for (const FrontendPlan& frontend : port.frontends)
-      drop_address(frontend.address_slot, frontend.value.type == abi::FRONTEND_NODE_PORT);
+      drop_address(frontend.address_slot, frontend.node_address);
 }
 
 // Everything that the maps hold stays taken until the first release.

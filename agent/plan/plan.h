@@ -40,6 +40,7 @@ struct FrontendPlan {
   abi::frontend_key key{};
   abi::frontend value{};
   uint32_t address_slot = 0;  // the planner's count of its address
+  bool node_address = false;  // the address is the node's own, its other ports are none of ours
 };
 
 struct ServicePortPlan {

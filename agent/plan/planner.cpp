@@ -267,7 +267,7 @@ void Planner::keep_last_good(ServiceState& state) {
   uint32_t count = 0;
   for (ServicePortPlan& port : trimmed->ports) {
     for (const FrontendPlan& frontend : port.frontends)
-      if (lost(frontend)) drop_address(frontend.address_slot, frontend.value.type == abi::FRONTEND_NODE_PORT);
+      if (lost(frontend)) drop_address(frontend.address_slot, frontend.node_address);
     count += static_cast<uint32_t>(std::erase_if(port.frontends, lost));
   }
   if (count == 0) return;
@@ -325,11 +325,12 @@ Status Planner::draft_frontend(const ResolvedServicePort& port, const ResolvedFr
   if (!outside) return outside.error();
   const auto pods = draft_table(port, frontend.for_pods, draft);
   if (!pods) return pods.error();
-  const auto slot = hold_address(key, frontend.type == FrontendType::node_port);
+  const bool node_address = frontend.node_address || frontend.type == FrontendType::node_port;
+  const auto slot = hold_address(key, node_address);
   if (!slot) return slot.error();
 
   ServicePortPlan& plan = draft.plan.ports.back();
-  FrontendPlan one{.key = key, .address_slot = *slot};
+  FrontendPlan one{.key = key, .address_slot = *slot, .node_address = node_address};
   one.value.service_id = plan.id;
   one.value.type = static_cast<uint8_t>(frontend.type);
   one.value.tables[abi::SOURCE_OUTSIDE] = *outside;

@@ -120,8 +120,8 @@ class Planner {
   Result<uint32_t> hold_table(std::vector<TableMember> members);
   Status place_table(TablePlan& table);
   void drop_table(uint32_t slot);
-  Result<uint32_t> hold_address(const abi::frontend_key& key, bool node_port);
-  void drop_address(uint32_t slot, bool node_port);
+  Result<uint32_t> hold_address(const abi::frontend_key& key, bool node_address);
+  void drop_address(uint32_t slot, bool node_address);
   Status show_address(const AddressState& state, const abi::frontend_key& key);
   void hide_address(uint32_t slot);
   void count_vip_bit(const abi::frontend_key& key, int change);

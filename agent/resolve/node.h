@@ -27,6 +27,7 @@ struct NodeView {
   std::string name;
   std::string zone;
   std::vector<IpAddress> node_port_addresses;  // where node ports listen: sorted, each once, never loopback
+  std::vector<IpAddress> own_addresses;        // all that are this node's: sorted
   bool operator==(const NodeView&) const = default;
 };
 

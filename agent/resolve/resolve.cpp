@@ -98,7 +98,8 @@ class PortResolver {
       const bool known = std::any_of(
           frontends_->begin(), frontends_->end(),
           [&](const ResolvedFrontend& other) { return other.address == address && other.port == number; });
-      if (!known) frontends_->push_back({type, address, number, outside, pods});
+      const bool own = std::binary_search(node_.own_addresses.begin(), node_.own_addresses.end(), address);
+      if (!known) frontends_->push_back({type, address, number, outside, pods, own});
     }
   }
 
@@ -114,7 +115,7 @@ bool equal(const EndpointSetPtr& a, const EndpointSetPtr& b) {
 }
 
 bool equal(const ResolvedFrontend& a, const ResolvedFrontend& b) {
-  return a.type == b.type && a.address == b.address && a.port == b.port &&
+  return a.type == b.type && a.address == b.address && a.port == b.port && a.node_address == b.node_address &&
          equal(a.for_outside, b.for_outside) && equal(a.for_pods, b.for_pods);
 }
 

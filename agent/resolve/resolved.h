@@ -61,6 +61,7 @@ struct ResolvedFrontend {
   uint16_t port = 0;
   EndpointSetPtr for_outside;  // sources outside the cluster (and everyone, where pods are not special)
   EndpointSetPtr for_pods;     // pods of the cluster; the same pointer where nothing differs
+  bool node_address = false;   // the address is this node's own: its other ports are the node's business
 };
 
 struct ResolvedServicePort {

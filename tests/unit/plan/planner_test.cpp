@@ -278,6 +278,17 @@ TEST(Planner, AFailedAttemptTakesNothing) {
   EXPECT_EQ(bench.contents.services.size(), 1U);
 }
 
+TEST(Planner, AnExternalAddressThatIsTheNodesOwnLeavesItsOtherPortsAlone) {
+  Bench bench;
+  ResolvedFrontend one = frontend(FrontendType::external_ip, "192.0.2.1", 80, numbered_endpoints(0, 2));
+  one.node_address = true;
+  ResolvedCluster cluster;
+  put(cluster, service("a", {one}));
+  bench.set(cluster);
+  EXPECT_EQ(frontend_at(bench.contents, "192.0.2.1", 80).type, abi::FRONTEND_EXTERNAL_IP);
+  EXPECT_EQ(bench.contents.frontends.size(), 1U);
+}
+
 TEST(Planner, AFailingServiceDoesNotHoldAnAddressThatIsAnothersNow) {
   Bench bench(MapLimits{.maglev_entries = 1616});
   ResolvedCluster cluster;
