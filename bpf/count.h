@@ -5,7 +5,7 @@
 
 #include "bpf/maps.h"
 
-static __always_inline void count(const ctx_t *ctx, enum reason reason)
+static __always_inline void count_bytes(enum reason reason, __u32 bytes)
 {
 	__u32 index = reason + CTX_HOOK * REASON_COUNT;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
@@ -13,7 +13,12 @@ static __always_inline void count(const ctx_t *ctx, enum reason reason)
 	if (!counter)
 		return;
 	counter->packets++;
-	counter->bytes += ctx_len(ctx);
+	counter->bytes += bytes;
+}
+
+static __always_inline void count(const ctx_t *ctx, enum reason reason)
+{
+	count_bytes(reason, ctx_len(ctx));
 }
 
 static __always_inline int pass(const ctx_t *ctx, enum reason reason)

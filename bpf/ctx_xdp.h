@@ -41,9 +41,18 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 len)
 /* Bytes of the frame. */
 static __always_inline __u32 ctx_len(const ctx_t *ctx)
 {
-	long len = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+	void *data, *end;
+	long len;
 
-	/* Keeps the subtraction 64 bits wide: the verifier allows no other on pointers. */
+	/* Keeps the subtraction and what goes into it 64 bits wide: the verifier allows no other
+	 * on pointers, and the compiler would widen the fields where it pleases. */
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(data)
+		     : "r"(ctx), "i"(__builtin_offsetof(struct xdp_md, data)));
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(end)
+		     : "r"(ctx), "i"(__builtin_offsetof(struct xdp_md, data_end)));
+	len = end - data;
 	asm volatile("" : "+r"(len));
 	return len;
 }

@@ -615,6 +615,8 @@ static __always_inline void flow_note_seen(const union any_tuple *key, struct fl
 		flow_note_seen4(key, &flow->answer, seen);
 	else
 		flow_note_seen6(key, &flow->answer, seen);
+	/* In the copy too: a lost twin is made again from it. */
+	flow->meta |= (__u32)seen << FLOW_META_SEEN_SHIFT;
 }
 
 /* The words of a flow from its stamp on: stamp, next hop, flags and MTU. */
@@ -691,7 +693,8 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 	const __u8 seen = meta_seen(flow ? flow->meta : 0);
 	union any_tuple twin_key;
 
-	if (!key || !flow || !twin)
+	/* What is closed needs no twin any more; in a full table it would make way for it. */
+	if (!key || !flow || !twin || seen_closed(seen))
 		return 0;
 	flow_twin_key(&twin_key, key, &flow->answer, family);
 	switch (flow_find_slowly(&twin_key, twin, family)) {

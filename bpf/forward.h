@@ -16,8 +16,14 @@ enum { ADDRESS_FAMILY_INET = 2, ADDRESS_FAMILY_INET6 = 10 };
 
 static __always_inline enum reason route_failure(long error)
 {
-	return error == BPF_FIB_LKUP_RET_FWD_DISABLED ? REASON_FORWARDING_DISABLED :
-							REASON_NO_ROUTE;
+	switch (error) {
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return REASON_FORWARDING_DISABLED;
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		return REASON_TOO_BIG;
+	default:
+		return REASON_NO_ROUTE;
+	}
 }
 
 /* Asks the kernel for the way to the flow's translated destination. */

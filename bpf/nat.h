@@ -37,18 +37,27 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 	       *flow_dst_port(a, family) == *flow_dst_port(b, family);
 }
 
-/* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost;
- * 0: it is closed and has been removed; -1: it is in use. */
+/* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
+ * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
+ * in use. */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
 	enum table_result found = flow_find(&reservation->reverse, other, family);
+	int closed;
+	__u8 seen;
 
 	if (found != TABLE_DONE)
 		return found == TABLE_ABSENT ? 0 : -1;
-	if (flow_same_answer(&other->answer, &reservation->flow, family))
+	seen = meta_seen(other->meta);
+	closed = reservation->protocol == IPPROTO_TCP && seen_closed(seen);
+	if (flow_same_answer(&other->answer, &reservation->flow, family) &&
+	    !(closed && reservation->seen & SEEN_SYN)) {
+		reservation->seen = seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT;
+		reservation->found = 1;
 		return 1;
-	if (reservation->protocol != IPPROTO_TCP || !seen_closed(meta_seen(other->meta)))
+	}
+	if (!closed)
 		return -1;
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
@@ -145,6 +154,14 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 	return reservation->reason;
 }
 
+/* The forward flow could not be made: the reverse one would hold a port for nothing. */
+static __always_inline void nat_release(struct packet *packet, struct reservation *reservation,
+					int family)
+{
+	if (!reservation->found)
+		flow_remove_twin(&reservation->reverse, &packet->tuple, family);
+}
+
 /*
  * Makes both flows of a new connection. `flow->answer` holds the next hop already; the rest
  * of it is filled in here. REASON_COUNT: done, *flow is the forward flow.
@@ -175,20 +192,24 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 	if (connection->source_translated || port != *tuple_src_port(&packet->tuple, family))
 		body->flags = FLOW_SNAT;
 	result = flow_insert(&packet->tuple, answer, reservation->seen, family);
+	if (result == TABLE_DONE && flow_search(&reservation->reverse, family) == TABLE_NOWHERE) {
+		/* In a full table the forward flow may have taken the reverse one's place. */
+		flow_remove(&packet->tuple, family);
+		return REASON_FLOW_TABLE_FULL;
+	}
 	if (result == TABLE_DONE) {
 		flow->meta = (__u32)reservation->seen << FLOW_META_SEEN_SHIFT | reservation->protocol;
 		flow->location = TABLE_NOWHERE;
 		return REASON_COUNT;
 	}
 	if (result == TABLE_PRESENT) {
-		/* Another CPU made it meanwhile; a reverse flow of ours that it does not use
-		 * would hold a port for nothing. */
+		/* Another CPU made it meanwhile. */
 		result = flow_find(&packet->tuple, flow, family);
 		if (result != TABLE_DONE || *flow_src_port(answer, family) != port)
-			flow_remove_twin(&reservation->reverse, &packet->tuple, family);
+			nat_release(packet, reservation, family);
 		return result == TABLE_DONE ? REASON_COUNT : REASON_TABLE_BUSY;
 	}
-	flow_remove_twin(&reservation->reverse, &packet->tuple, family);
+	nat_release(packet, reservation, family);
 	return result == TABLE_FULL ? REASON_FLOW_TABLE_FULL : REASON_TABLE_BUSY;
 }
 

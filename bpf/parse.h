@@ -35,8 +35,9 @@ enum {
 struct ports_header {
 	__be16 src_port_be;
 	__be16 dst_port_be;
-	__be32 sequence_or_length;
-	__be32 acknowledgment;
+	__be16 length_be; /* of UDP; the sequence number of TCP begins here */
+	__be16 sequence_rest_be;
+	__be32 acknowledgment_be;
 	__u8 data_offset;
 	__u8 flags;
 };
@@ -47,24 +48,28 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 	__u32 offset = packet->l4_offset;
 	__u32 header = protocol == IPPROTO_TCP ? 20 : 8;
 	struct ports_header *l4;
+	__u32 room, needed;
 
 	if (offset > MAX_HEADERS * 4)
 		return PARSED_MALFORMED;
 	if (packet->ip_len < offset - L3_OFFSET + header)
 		return PARSED_MALFORMED;
+	room = packet->ip_len - (offset - L3_OFFSET);
 	if (protocol == IPPROTO_TCP) {
 		l4 = ctx_at(ctx, offset, 20);
 		if (!l4)
 			return PARSED_MALFORMED;
 		packet->tcp_flags = l4->flags;
-		if (l4->data_offset >> 4 < 5)
-			return PARSED_MALFORMED;
+		needed = (l4->data_offset >> 4) * 4;
 	} else {
 		l4 = ctx_at(ctx, offset, 8);
 		if (!l4)
 			return PARSED_MALFORMED;
 		packet->tcp_flags = 0;
+		needed = __builtin_bswap16(l4->length_be);
 	}
+	if (needed < header || needed > room)
+		return PARSED_MALFORMED;
 	*tuple_src_port(&packet->tuple, family) = l4->src_port_be;
 	*tuple_dst_port(&packet->tuple, family) = l4->dst_port_be;
 	return PARSED_OK;

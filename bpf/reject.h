@@ -87,6 +87,7 @@ static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason
 	const __u32 header = family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	const __u32 room = header + sizeof(struct icmp_header);
 	struct scratch *scratch = scratch_of(CTX_HOOK);
+	const __u32 refused = ctx_len(ctx);
 	__u32 quoted = packet->ip_len;
 	struct ethhdr ethernet;
 	__u32 *quote;
@@ -114,7 +115,7 @@ static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason
 		unreachable_ipv4(at + L3_OFFSET, packet, quoted, quote);
 	else
 		unreachable_ipv6(at + L3_OFFSET, packet, quoted, quote);
-	count(ctx, reason);
+	count_bytes(reason, refused);
 	return ctx_send(ctx, ctx_ifindex(ctx));
 }
 

@@ -37,9 +37,10 @@ struct reservation {
 	__be16 own_port_be;
 	__u8 source_translated;
 	__u8 protocol;
-	__u8 seen; /* of the packet that opens the connection */
+	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
-	__u8 pad[6];
+	__u8 found;  /* the reverse flow was there already */
+	__u8 pad[5];
 };
 
 struct scratch {
