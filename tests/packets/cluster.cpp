@@ -3,7 +3,10 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstdlib>
+
+#include "tests/packets/tables.h"
 
 namespace maglane::test {
 namespace {
@@ -27,6 +30,9 @@ abi::frontend_key frontend_key(const HostPort& address, uint8_t protocol) {
   return key;
 }
 
+// As the agent has it.
+constexpr uint32_t kFewestBuckets = 2;
+
 }  // namespace
 
 abi::node_config default_config() {
@@ -44,6 +50,10 @@ abi::node_config default_config() {
   config.pod_cidrs[1] = prefix("fd00::/12");
   config.service_cidrs[0] = prefix("172.20.0.0/16");
   config.service_cidrs[1] = prefix("fc00::/112");
+  config.frontend_buckets = 4;
+  config.seed = {0x9e3779b97f4a7c15,
+                 {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0x082efa98, 0xec4e6c89,
+                  0x452821e6, 0x38d01377}};
   return config;
 }
 
@@ -80,9 +90,24 @@ uint32_t Cluster::backend_id(const HostPort& endpoint, uint8_t protocol) const {
   return backends_.at({protocol, endpoint});
 }
 
+abi::node_config Cluster::constants() const {
+  abi::node_config constants = config;
+  const uint32_t buckets = (flow_capacity + abi::TABLE_SLOTS - 1) / abi::TABLE_SLOTS;
+  constants.flow_buckets4 = constants.flow_buckets6 = std::max(kFewestBuckets, buckets);
+  return constants;
+}
+
 void Cluster::load(DataPlane& plane) const {
-  plane.reset(config, flow_capacity);
+  plane.reset(constants());
   program(plane);
+  empty_flows(plane);
+}
+
+void Cluster::empty_flows(Maps& plane) const {
+  const abi::node_config constants = this->constants();
+  for (const char* table : {"flows4", "flows6"}) std::ranges::fill(plane.memory(table), uint8_t{0});
+  if (flow_capacity < constants.flow_buckets4 * abi::TABLE_SLOTS && constants.flow_buckets4 == kFewestBuckets)
+    fill_up(plane, constants, flow_capacity);
 }
 
 abi::table_ref Cluster::write_table(Maps& plane, const FrontendFixture& frontend,
@@ -120,6 +145,7 @@ void Cluster::program_node(Maps& plane) const {
   abi::node_state state{};
   state.epoch = epoch;
   state.abi_version = abi::MAGLANE_ABI_VERSION;
+  state.seed = config.seed;
   if (!node_address4.empty()) {
     uint32_t be[4];
     ip(node_address4).to_be(be);
@@ -134,7 +160,19 @@ void Cluster::program_node(Maps& plane) const {
 void Cluster::program(Maps& plane) const {
   program_node(plane);
   program_backends(plane);
-  for (const Bytes& key : plane.keys("frontends")) plane.erase("frontends", key.data());
+  program_frontends(plane);
+}
+
+void Cluster::program_frontends(Maps& plane) const {
+  // No packet is under way: what is removed may be used again at once.
+  FrontendTable table = frontend_table(plane, config.seed);
+  std::vector<abi::frontend_key> old;
+  table.each([&](const abi::frontend_key& key, const abi::frontend&) { old.push_back(key); });
+  for (const auto& key : old) table.remove(key);
+  table.release_retired();
+  const auto put = [&](const abi::frontend_key& key, const abi::frontend& frontend) {
+    if (table.put(key, frontend) != FrontendTable::Outcome::done) std::abort();
+  };
   abi::vip_bits bits{};
   uint32_t next_line = 1;
   uint32_t service_id = 0;
@@ -147,11 +185,11 @@ void Cluster::program(Maps& plane) const {
     frontend.tables[abi::SOURCE_POD] =
         write_table(plane, fixture, fixture.pod_endpoints, fixture.when_empty_for_pods, next_line);
     const auto key = frontend_key(fixture.address, fixture.protocol);
-    plane.put_value("frontends", key, frontend);
+    put(key, frontend);
     const uint32_t bit = abi::vip_hash(key.addr_be);
     bits.word[bit / 64] |= uint64_t{1} << (bit % 64);
     if (fixture.type != abi::FRONTEND_NODE_PORT)
-      plane.put_value("frontends", frontend_key(HostPort(fixture.address.address, 0), 0), abi::frontend{});
+      put(frontend_key(HostPort(fixture.address.address, 0), 0), abi::frontend{});
   }
   plane.put_value("vip_bits", uint32_t{0}, bits);
 }

@@ -31,6 +31,8 @@ abi::node_config default_config();
 class Cluster {
  public:
   abi::node_config config = default_config();
+  // How many flows of each family there is room for; at least two buckets are made, and what is
+  // more than wanted is filled up.
   uint32_t flow_capacity = 1024;
   uint32_t epoch = 1;
   std::string node_address4 = Network::kNodeAddress4;
@@ -47,8 +49,13 @@ class Cluster {
   const std::vector<FrontendFixture>& frontends() const { return frontends_; }
   uint32_t backend_id(const HostPort& endpoint, uint8_t protocol) const;
 
+  // The constants, with the sizes of the tables.
+  abi::node_config constants() const;
+
   // Empties the data plane and programs it.
   void load(DataPlane& plane) const;
+  // Flow tables as they are then.
+  void empty_flows(Maps& plane) const;
   // Programs it over what is there; flows stay.
   void program(Maps& plane) const;
 
@@ -57,6 +64,7 @@ class Cluster {
                              const std::vector<HostPort>& endpoints, abi::empty_verdict when_empty,
                              uint32_t& next_line) const;
   void program_backends(Maps& plane) const;
+  void program_frontends(Maps& plane) const;
   void program_node(Maps& plane) const;
 
   using BackendKey = std::pair<uint8_t, HostPort>;

@@ -141,24 +141,99 @@ void same_port_towards_different_endpoints(Scenario& s) {
   s.uplink(s.first(s.client(), s.node(30081))).sent(s.first(s.node(port), s.remote_c()).hop());
 }
 
-// Takes the flow of the client's direction out of the table.
-void lose_forward_flow(Scenario& s) {
-  const char* map = s.v4() ? "flows4" : "flows6";
-  const size_t size = s.v4() ? offsetof(abi::flow4, body) : offsetof(abi::flow6, body);
-  for (const Bytes& key : s.plane.keys(map)) {
-    const Bytes flow = *s.plane.get(map, key.data());
-    if (!(flow[size + offsetof(abi::flow_body, flags)] & abi::FLOW_REPLY)) s.plane.erase(map, key.data());
-  }
-}
-
 void lost_flow_finds_its_port_again(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
   const uint16_t port =
       s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
   s.uplink(s.answer(s.remote(), s.node(port))).sent(s.answer(s.node(), s.client()).hop());
-  lose_forward_flow(s);
+  s.lose_direction(false);
   EXPECT_EQ(s.flow_count(), 1U);
   s.uplink(s.later(s.client(), s.node())).sent(s.later(s.node(port), s.remote()).hop());
+  EXPECT_EQ(s.flow_count(), 2U);
+}
+
+// The other direction's next packet, once time has passed, makes a lost one again, with all
+// that is known of the connection. The frontend is gone: nothing else could make it.
+void lost_direction_is_made_again(Scenario& s, bool reply) {
+  establish(s);
+  server_sends(s, kAck);
+  const auto before = s.what_was_seen();
+  s.cluster = Cluster();
+  s.program();
+  s.lose_direction(reply);
+  EXPECT_EQ(s.flow_count(), 1U);
+  const auto speak = [&] { reply ? client_sends(s, kAck) : server_sends(s, kAck); };
+  speak();
+  EXPECT_EQ(s.flow_count(), 1U) << "made again without need to";
+  s.age_flows(1);
+  speak();
+  EXPECT_EQ(s.flow_count(), 2U);
+  EXPECT_EQ(s.what_was_seen(), before);
+  client_sends(s, kAck);
+  server_sends(s, kAck);
+}
+
+void lost_forward_flow_is_made_again(Scenario& s) {
+  lost_direction_is_made_again(s, false);
+}
+
+void lost_reply_flow_is_made_again(Scenario& s) {
+  lost_direction_is_made_again(s, true);
+}
+
+// The same where the source port is translated.
+void lost_translated_flows_are_made_again(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  const auto both_speak = [&](bool client_first) {
+    for (const bool from_client : {client_first, !client_first}) {
+      if (from_client)
+        s.uplink(s.later(s.client(), s.node())).sent(s.later(s.node(port), s.remote()).hop());
+      else
+        s.uplink(s.later(s.remote(), s.node(port))).sent(s.later(s.node(), s.client()).hop());
+    }
+  };
+  both_speak(false);
+  for (const bool reply : {false, true}) {
+    s.lose_direction(reply);
+    s.age_flows(1);
+    both_speak(reply);
+    EXPECT_EQ(s.flow_count(), 2U);
+  }
+}
+
+// Its tuple is another connection's by now: it must not go on with that one's replies.
+void lost_tuple_that_was_taken(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 1;
+  s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const uint16_t port = s.cluster.config.snat_port_min[0];
+  const auto open = [&](uint16_t client) { return s.uplink(s.first(s.client(client), s.node())); };
+  open(40000).sent(s.first(s.node(port), s.remote()).hop());
+  s.lose_direction(true);
+  open(40001).sent(s.first(s.node(port), s.remote()).hop());
+  EXPECT_EQ(s.flow_count(), 3U);
+  s.age_flows(1);
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(port), s.remote()).hop());
+  EXPECT_EQ(s.flow_count(), 2U);
+  EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40001})) << "the first kept its own";
+  s.uplink(s.later(s.client(40000), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+}
+
+// What becomes of a closed connection whose forward flow was lost: its rest is no reason to
+// take the next one of the same ends for closed.
+void closed_and_half_lost_is_reopened(Scenario& s) {
+  establish(s);
+  client_sends(s, kFin | kAck);
+  server_sends(s, kFin | kAck);
+  s.lose_direction(false);
+  client_sends(s, kAck);  // the last one of the old connection
+  EXPECT_EQ(s.flow_count(), 2U);
+  for (const auto& [port, seen] : s.what_was_seen()) EXPECT_EQ(seen & abi::SEEN_FIN, abi::SEEN_FIN) << port;
+  s.lose_direction(false);
+  expect_endpoint(s, s.local(0));
+  for (const auto& [port, seen] : s.what_was_seen()) EXPECT_EQ(seen & 0xcc, 0) << port;
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
@@ -166,8 +241,9 @@ void lost_flow_finds_its_port_again(Scenario& s) {
 void expect_after_idle(Scenario& s, uint32_t slots, size_t flows, int line = __builtin_LINE()) {
   s.age_flows(slots);
   const size_t before = s.flow_count();
-  const abi::expiry_result result = s.plane.expire();
+  const abi::expire_call result = s.expire();
   EXPECT_EQ(s.flow_count(), flows) << "line " << line << " after " << slots << " slots";
+  EXPECT_EQ(result.examined, before) << "line " << line;
   EXPECT_EQ(result.removed, before - flows) << "line " << line;
 }
 
@@ -193,7 +269,7 @@ void busy_in_one_direction_keeps_both(Scenario& s) {
   establish(s);
   s.age_flows(1000);
   client_sends(s, kAck);
-  EXPECT_EQ(s.plane.expire().removed, 0U);
+  EXPECT_EQ(s.expire().removed, 0U);
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
@@ -223,6 +299,11 @@ std::vector<Case> connection_cases() {
       {"second_run_of_ports_is_used", second_run_of_ports_is_used},
       {"same_port_towards_different_endpoints", same_port_towards_different_endpoints},
       {"lost_flow_finds_its_port_again", lost_flow_finds_its_port_again},
+      {"lost_forward_flow_is_made_again", lost_forward_flow_is_made_again},
+      {"lost_reply_flow_is_made_again", lost_reply_flow_is_made_again},
+      {"lost_translated_flows_are_made_again", lost_translated_flows_are_made_again},
+      {"lost_tuple_that_was_taken", lost_tuple_that_was_taken},
+      {"closed_and_half_lost_is_reopened", closed_and_half_lost_is_reopened, Case::tcp_only},
       {"opening_expires_early", opening_expires_early},
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},

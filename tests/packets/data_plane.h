@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,9 +52,10 @@ class Maps {
 
   // Failing to write ends the test program.
   virtual void put(const std::string& map, const void* key, const void* value) = 0;
-  virtual void erase(const std::string& map, const void* key) = 0;
   virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;
-  virtual std::vector<Bytes> keys(const std::string& map) = 0;
+  // All values of a table (see tables.h), which lie one after the other. Valid until the
+  // next reset.
+  virtual std::span<uint8_t> memory(const std::string& map) = 0;
   // The routes that the programs see.
   virtual const Network& network() const = 0;
 
@@ -74,15 +76,16 @@ class Maps {
 
 class DataPlane : public Maps {
  public:
-  // A data plane as just loaded with these constants: empty maps, flow tables of so many entries,
-  // the network as drawn.
-  virtual void reset(const abi::node_config& config, uint32_t flow_capacity) = 0;
+  // A data plane as just loaded with these constants: empty maps, tables of as many buckets as
+  // they say, the network as drawn.
+  virtual void reset(const abi::node_config& config) = 0;
   // False where this plane has no means to run such a frame: the kernel refuses test frames
   // at tc that are shorter than their IP header.
   virtual bool can_run(Program program, const Arrival& arrival) const = 0;
   virtual RunResult run(Program program, const Arrival& arrival) = 0;
-  // Runs expiry once.
-  virtual abi::expiry_result expire() = 0;
+  // Runs the programs of these names.
+  virtual void expire(abi::expire_call& call) = 0;
+  virtual void remove_flow(abi::remove_call& call) = 0;
   virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
   // The present slot, of the same clock as stamps.
   virtual uint32_t slot() = 0;

@@ -4,6 +4,7 @@
 // with maps of its own: beside a running agent without touching it.
 #include <gtest/gtest.h>
 
+#include "agent/kernel/call.h"
 #include "tests/packets/kernel_object.h"
 
 // The skeleton names the type of the constants in the global namespace.
@@ -33,17 +34,12 @@ class KernelDataPlane final : public DataPlane {
  public:
   KernelDataPlane() { enter_network_namespace(network_); }
 
-  void reset(const abi::node_config& config, uint32_t flow_capacity) override {
-    const std::string constants(reinterpret_cast<const char*>(&config), sizeof config);
-    auto& object = loaded_[{constants, flow_capacity}];
+  void reset(const abi::node_config& config) override {
+    auto& object = loaded_[std::string(reinterpret_cast<const char*>(&config), sizeof config)];
     if (!object) {
       size_t size = 0;
       const void* elf = maglane_bpf__elf_bytes(&size);
-      object = std::make_unique<KernelObject>(
-          elf, size, config,
-          KernelObject::Sizes{
-              {"flows4", flow_capacity}, {"flows6", flow_capacity}, {"maglev", 8192}, {"backends", 8192}},
-          network_);
+      object = std::make_unique<KernelObject>(elf, size, config, KernelObject::Sizes{}, network_);
     }
     current_ = object.get();
     current_->empty_maps();
@@ -56,11 +52,10 @@ class KernelDataPlane final : public DataPlane {
   void put(const std::string& map, const void* key, const void* value) override {
     current_->put(map, key, value);
   }
-  void erase(const std::string& map, const void* key) override { current_->erase(map, key); }
   std::optional<Bytes> get(const std::string& map, const void* key) override {
     return current_->get(map, key);
   }
-  std::vector<Bytes> keys(const std::string& map) override { return current_->keys(map); }
+  std::span<uint8_t> memory(const std::string& map) override { return current_->memory(map); }
   const Network& network() const override { return network_; }
 
   bool can_run(Program program, const Arrival& arrival) const override {
@@ -81,7 +76,8 @@ class KernelDataPlane final : public DataPlane {
             counted_reason(before, current_->counters(), program, arrival.frame.size()), std::nullopt};
   }
 
-  abi::expiry_result expire() override { return run_for_agent("expire"); }
+  void expire(abi::expire_call& call) override { run_call("expire", call); }
+  void remove_flow(abi::remove_call& call) override { run_call("remove_flow", call); }
 
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     Network before = network_;
@@ -90,21 +86,21 @@ class KernelDataPlane final : public DataPlane {
   }
 
   uint32_t slot() override {
-    const abi::expiry_result clock = run_for_agent("clock");
+    abi::clock_call clock{};
+    run_call("clock", clock);
     return static_cast<uint32_t>(clock.jiffies >> clock.slot_shift) & abi::STAMP_SLOT_MASK;
   }
   bool native() const override { return false; }
 
  private:
-  // One of the programs that the agent runs: what it noted down.
-  abi::expiry_result run_for_agent(const char* program) {
-    TestRun test(false, {Bytes(64), 0});
-    EXPECT_EQ(test.run(current_->program_fd(program)), 0) << program << ": " << std::strerror(errno);
-    return *get_value<abi::expiry_result>("expiry_result", uint32_t{0});
+  template <typename Call>
+  void run_call(const char* program, Call& call) {
+    const auto status = call_program(current_->program_fd(program), call);
+    EXPECT_TRUE(status) << program << ": " << status.error().message;
   }
 
   Network network_;
-  std::map<std::pair<std::string, uint32_t>, std::unique_ptr<KernelObject>> loaded_;
+  std::map<std::string, std::unique_ptr<KernelObject>> loaded_;  // by constants
   KernelObject* current_ = nullptr;
   std::string undo_;  // commands that put moved neighbours back
 };

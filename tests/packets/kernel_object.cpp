@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 #include <linux/if_link.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -41,6 +43,16 @@ void set_constants(bpf_map* rodata, const abi::node_config& config) {
   for (size_t at = 0; at < size; at += sizeof config) std::memcpy(bytes + at, &config, sizeof config);
 }
 
+KernelObject::Sizes sizes_of(const abi::node_config& config) {
+  return {{"flows4", config.flow_buckets4},
+          {"flows6", config.flow_buckets6},
+          {"frontends", config.frontend_buckets},
+          {"frontend_values", 512},
+          {"maglev", 8192},
+          {"backends", 8192},
+          {"services", 16}};
+}
+
 }  // namespace
 
 void give_up(const std::string& what) {
@@ -71,13 +83,15 @@ void enter_network_namespace(const Network& network) {
 KernelObject::KernelObject(const void* elf, size_t size, const abi::node_config& config, const Sizes& sizes,
                            const Network& network)
     : network_(network) {
+  Sizes all_sizes = sizes;
+  for (const auto& [name, entries] : sizes_of(config)) all_sizes.try_emplace(name, entries);
   object_ = bpf_object__open_mem(elf, size, nullptr);
   if (!object_) give_up("opening the BPF object");
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object_) {
     const std::string name = bpf_map__name(map);
     maps_[name] = map;
-    if (const auto entries = sizes.find(name); entries != sizes.end())
+    if (const auto entries = all_sizes.find(name); entries != all_sizes.end())
       bpf_map__set_max_entries(map, entries->second);
     if (name.ends_with(".rodata")) set_constants(map, config);
   }
@@ -85,6 +99,7 @@ KernelObject::KernelObject(const void* elf, size_t size, const abi::node_config&
 }
 
 KernelObject::~KernelObject() {
+  for (const auto& [name, memory] : memory_) munmap(memory.data(), memory.size());
   bpf_object__close(object_);
 }
 
@@ -123,7 +138,20 @@ std::vector<Bytes> KernelObject::keys(const std::string& map) {
   return result;
 }
 
+std::span<uint8_t> KernelObject::memory(const std::string& map) {
+  auto& mapped = memory_[map];
+  if (mapped.empty()) {
+    const size_t size = size_t{bpf_map__max_entries(maps_.at(map))} * bpf_map__value_size(maps_.at(map));
+    void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(map), 0);
+    if (at == MAP_FAILED) give_up("mapping " + map);
+    mapped = {static_cast<uint8_t*>(at), size};
+  }
+  return mapped;
+}
+
 void KernelObject::empty_maps() {
+  for (const char* table : {"frontends", "frontend_values", "flows4", "flows6"})
+    std::ranges::fill(memory(table), uint8_t{0});
   for (const auto& [name, map] : maps_) {
     if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
       for (const Bytes& key : keys(name)) erase(name, key.data());

@@ -27,7 +27,8 @@ void run_ip(const std::string& commands);
 
 class KernelObject final : public Maps {
  public:
-  using Sizes = std::map<std::string, uint32_t>;  // max_entries by map
+  // max_entries by map, where neither the constants nor the needs of a small cluster say it.
+  using Sizes = std::map<std::string, uint32_t>;
 
   KernelObject(const void* elf, size_t size, const abi::node_config& config, const Sizes& sizes,
                const Network& network);
@@ -36,15 +37,16 @@ class KernelObject final : public Maps {
   KernelObject& operator=(const KernelObject&) = delete;
 
   void put(const std::string& map, const void* key, const void* value) override;
-  void erase(const std::string& map, const void* key) override;
   std::optional<Bytes> get(const std::string& map, const void* key) override;
-  std::vector<Bytes> keys(const std::string& map) override;
+  std::span<uint8_t> memory(const std::string& map) override;
   const Network& network() const override { return network_; }
 
   int map_fd(const std::string& map) const;
   int program_fd(const std::string& name) const;
-  // Hash maps empty, arrays zero where `put` wrote.
+  // Hash maps empty, tables zero, other arrays zero where `put` wrote.
   void empty_maps();
+  void erase(const std::string& map, const void* key);
+  std::vector<Bytes> keys(const std::string& map);
   // Summed over the CPUs; by reason + hook * REASON_COUNT.
   std::vector<abi::counter> counters();
 
@@ -52,6 +54,7 @@ class KernelObject final : public Maps {
   bpf_object* object_ = nullptr;
   std::map<std::string, bpf_map*> maps_;
   std::map<std::string, std::set<std::string>> written_;  // keys of arrays
+  std::map<std::string, std::span<uint8_t>> memory_;      // of maps that are mapped
   const Network& network_;
 };
 

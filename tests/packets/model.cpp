@@ -47,15 +47,24 @@ bool Model::is_pod(const Packet& packet, const Arrival& arrival) const {
 
 Model::Position Model::find(const HostPort& from, const HostPort& to, bool& reply) {
   for (auto at = connections_.begin(); at != connections_.end(); ++at) {
-    reply = at->endpoint == from && at->source == to;
-    if (reply || (at->client == from && at->frontend == to)) return at;
+    for (const bool direction : {false, true}) {
+      reply = direction;
+      if (at->present[reply] && at->key(reply) == Ends{from, to}) return at;
+    }
   }
   return connections_.end();
 }
 
 Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) {
   return std::find_if(connections_.begin(), connections_.end(),
-                      [&](const Connection& c) { return c.endpoint == endpoint && c.source == source; });
+                      [&](const Connection& c) { return c.present[1] && c.key(true) == Ends{endpoint, source}; });
+}
+
+// Its own, whose forward flow was lost, it may have; unless that was closed, and it opens anew.
+bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet) {
+  const Position taken = holder(endpoint, source);
+  return taken != connections_.end() && !taken->closed() &&
+         taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
 std::string Model::check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs) {
@@ -71,12 +80,19 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     return check_new(packet, arrival, result);
   }
-  return check_known(known, reply, packet, arrival, result);
+  const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
+  std::string wrong = check_known(known, reply, packet, arrival, result);
+  if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
+  // At XDP the other direction was made again and took the place of this one.
+  known->present[reply] = false;
+  return check_new(packet, arrival, result);
 }
 
 std::string Model::check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                                const RunResult& result) {
   const uint8_t flags = tcp_flags(packet);
+  if (reply) connection->answered = true;
+  if (!reply && !(flags & kSyn)) connection->confirmed = true;
   if (flags & kFin) connection->fin[reply] = true;
   if (flags & kRst) connection->reset = true;
   const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
@@ -143,8 +159,7 @@ bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend
     if (!translates) ports.push_back(packet.source().port);
     const IpAddress source = translates ? node().address : packet.source().address;
     return std::all_of(ports.begin(), ports.end(), [&](uint16_t port) {
-      const Position taken = holder(endpoint, HostPort(source, port));
-      return taken != connections_.end() && !taken->closed();
+      return is_taken(endpoint, HostPort(source, port), packet);
     });
   });
 }
@@ -154,7 +169,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (result.reason == REASON_NO_SOURCE_PORT)
     return may_lack_ports(packet, frontend, endpoints) ? "" : "there are free source ports";
   if (result.reason == REASON_FLOW_TABLE_FULL)
-    return connections_.size() * 2 + 2 > cluster_.flow_capacity ? "" : "the flow table is not full";
+    return flows_ + 2 > cluster_.flow_capacity ? "" : "the flow table is not full";
   const Parsed out = parse(result.frame);
   const HostPort endpoint(out.destination, out.destination_port), source(out.source, out.source_port);
   if (!out.ports || std::find(endpoints.begin(), endpoints.end(), endpoint) == endpoints.end())
@@ -163,18 +178,57 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (source.address != (translates ? node().address : packet.source().address))
     return "wrong source address";
   const HostPort own = packet.source();
-  const Position own_holder = holder(endpoint, own);
-  const bool own_free = own_holder == connections_.end() || own_holder->closed();
+  const bool own_free = !is_taken(endpoint, own, packet);
   const auto ports = source_ports(cluster_.config);
   const bool from_range = std::find(ports.begin(), ports.end(), source.port) != ports.end();
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
   if ((translates || !own_free) && !from_range) return "source port out of the range";
+  if (is_taken(endpoint, source, packet)) return "source port is taken by a living connection";
   const Position taken = holder(endpoint, source);
-  if (taken != connections_.end() && !taken->closed()) return "source port is taken by a living connection";
-  if (taken != connections_.end()) connections_.erase(taken);
+  if (taken != connections_.end()) {
+    const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
+                           !(taken->closed() && tcp_flags(packet) & kSyn);
+    if (own_again) return check_known(taken, false, packet, arrival, result);
+    connections_.erase(taken);
+  }
   connections_.push_back({packet.source(), packet.destination(), source, endpoint});
-  if (connections_.size() * 2 > cluster_.flow_capacity) return "more flows than the table holds";
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
+}
+
+// What a full table may give up; and what notices that its other direction's tuple has become
+// another connection's.
+bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
+  const uint8_t protocol = cluster_.frontends().front().protocol;
+  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol)))
+    return true;
+  return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
+    return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);
+  });
+}
+
+std::string Model::check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows) {
+  const auto found = flows.find(connection.key(reply));
+  const bool present = found != flows.end() && found->second == connection.answer(reply);
+  if (connection.present[reply] && !present && !may_lose(connection, reply, flows.size()))
+    return fmt::format("of {} to {} the {} flow was lost; {} flows are left", connection.client.to_string(),
+                       connection.frontend.to_string(), reply ? "reply" : "forward", flows.size());
+  connection.present[reply] = present;
+  return "";
+}
+
+std::string Model::check_flows(const std::map<Ends, Ends>& flows) {
+  size_t known = 0;
+  for (Connection& connection : connections_) {
+    for (const bool reply : {false, true}) {
+      const std::string wrong = check_direction(connection, reply, flows);
+      if (!wrong.empty()) return wrong;
+      known += connection.present[reply];
+    }
+  }
+  connections_.remove_if([](const Connection& one) { return !one.present[0] && !one.present[1]; });
+  flows_ = flows.size();
+  if (known != flows.size()) return "flows that belong to no connection";
+  return flows_ <= cluster_.flow_capacity ? "" : "more flows than the table holds";
 }
 
 }  // namespace maglane::test

@@ -11,6 +11,7 @@
 
 #include "tests/packets/cluster.h"
 #include "tests/packets/data_plane.h"
+#include "tests/packets/tables.h"
 
 namespace maglane::test {
 
@@ -20,13 +21,19 @@ class Model {
   Model(const Cluster& cluster, const Network& network) : cluster_(cluster), network_(network) {}
 
   void change(const Cluster& cluster) { cluster_ = cluster; }
-  void forget_connections() { connections_.clear(); }
+  void forget_connections() {
+    connections_.clear();
+    flows_ = 0;
+  }
 
   // What is wrong with what became of a well-formed TCP or UDP packet with TTL to spare; empty
   // if nothing. runs: of each program that saw it.
   std::string check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs);
 
-  size_t connections() const { return connections_.size(); }
+  // After each check: what is wrong with the flows that there are. A full table may give up
+  // directions of connections that are closed or were never established, no others; a direction
+  // that was lost may come back as long as the other one is there.
+  std::string check_flows(const std::map<Ends, Ends>& flows);
 
  private:
   struct Connection {
@@ -34,7 +41,12 @@ class Model {
     HostPort source, endpoint;     // as the endpoint sees it
     bool fin[2] = {false, false};  // by direction: client's, endpoint's
     bool reset = false;
+    bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
+    bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
+    bool established(uint8_t protocol) const { return answered && (protocol != kProtoTcp || confirmed); }
+    Ends key(bool reply) const { return reply ? Ends{endpoint, source} : Ends{client, frontend}; }
+    Ends answer(bool reply) const { return reply ? Ends{frontend, client} : Ends{source, endpoint}; }
   };
   using Position = std::list<Connection>::iterator;
 
@@ -53,10 +65,15 @@ class Model {
   Position find(const HostPort& from, const HostPort& to, bool& reply);
   // The live connection whose replies come as this tuple.
   Position holder(const HostPort& endpoint, const HostPort& source);
+  // Whether a new connection of this packet may not have the tuple.
+  bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet);
+  std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
+  bool may_lose(const Connection& connection, bool reply, size_t flows) const;
 
   Cluster cluster_;
   const Network& network_;
   std::list<Connection> connections_;
+  size_t flows_ = 0;  // in the table, after the last packet
   Family family_ = Family::ipv4;
 };
 

@@ -9,12 +9,9 @@ namespace {
 
 class NativeDataPlane final : public DataPlane {
  public:
-  void reset(const abi::node_config& config, uint32_t flow_capacity) override {
-    native_reset();
+  void reset(const abi::node_config& config) override {
+    native_reset(config);
     network_ = Network();
-    native_system().config = config;
-    native_map_named("flows4")->limit(flow_capacity);
-    native_map_named("flows6")->limit(flow_capacity);
     native_system().fib = [this](bpf_fib_lookup& params, uint32_t) {
       return network_.fib_lookup(params, at_tc_, static_cast<uint32_t>(arrival_->frame.size()),
                                  arrival_->gso_segments > 1);
@@ -24,8 +21,6 @@ class NativeDataPlane final : public DataPlane {
   void put(const std::string& map, const void* key, const void* value) override {
     if (native_map_named(map)->update(key, value, BPF_ANY)) std::abort();
   }
-  void erase(const std::string& map, const void* key) override { native_map_named(map)->remove(key); }
-
   std::optional<Bytes> get(const std::string& map, const void* key) override {
     native_map* of = native_map_named(map);
     const auto* value = static_cast<const uint8_t*>(of->find(key));
@@ -33,11 +28,7 @@ class NativeDataPlane final : public DataPlane {
     return Bytes(value, value + of->value_size());
   }
 
-  std::vector<Bytes> keys(const std::string& map) override {
-    std::vector<Bytes> result;
-    for (const auto& key : native_map_named(map)->keys()) result.emplace_back(key.begin(), key.end());
-    return result;
-  }
+  std::span<uint8_t> memory(const std::string& map) override { return native_map_named(map)->memory(); }
 
   bool can_run(Program, const Arrival&) const override { return true; }
 
@@ -55,10 +46,8 @@ class NativeDataPlane final : public DataPlane {
     return result;
   }
 
-  abi::expiry_result expire() override {
-    native_expire();
-    return *get_value<abi::expiry_result>("expiry_result", uint32_t{0});
-  }
+  void expire(abi::expire_call& call) override { native_expire(&call); }
+  void remove_flow(abi::remove_call& call) override { native_remove_flow(&call); }
 
   const Network& network() const override { return network_; }
   void move_neighbour(const IpAddress& address, const Mac& to) override {
@@ -72,7 +61,7 @@ class NativeDataPlane final : public DataPlane {
 
  private:
   std::optional<abi::reason> counted(Program program, size_t bytes) {
-    const auto touched = keys("counters");
+    const auto touched = native_map_named("counters")->keys();
     if (touched.size() != 1) return std::nullopt;
     uint32_t index = 0;
     std::memcpy(&index, touched[0].data(), sizeof index);

@@ -118,7 +118,7 @@ Cluster random_cluster(const World& world, uint32_t choice) {
   cluster.config.masquerade_all = world.masquerade_all();
   cluster.config.snat_port_count[0] = 2;
   cluster.config.snat_port_count[1] = 1;
-  cluster.flow_capacity = world.small_table() ? 7 : 64;
+  cluster.flow_capacity = world.small_table() ? 7 : 310;
   const uint8_t protocol = world.protocol();
   const auto set = [&](uint32_t n) {
     return endpoint_set(world, (choice ? choice >> (5 * n) : 0x1ffffffU - n * 7) & 31);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packets/scenario.h"
+#include "tests/packets/tables.h"
 
 namespace maglane::test {
 namespace {
@@ -139,17 +140,123 @@ void hop_limit(Scenario& s) {
 void flow_table_full(Scenario& s) {
   s.cluster.flow_capacity = 3;  // one connection and a half
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
-  s.uplink(s.first(s.client(40000), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  const uint16_t port =
+      s.uplink(s.first(s.client(40000), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  s.uplink(s.answer(s.remote(), s.node(port))).sent(s.answer(s.node(), s.client(40000)).hop());
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(port), s.remote()).hop());
   s.uplink(s.first(s.client(40001), s.node())).dropped(REASON_FLOW_TABLE_FULL);
   EXPECT_EQ(s.flow_count(), 2U) << "half a connection was left behind";
+}
+
+// Clients 40000 and up, one connection each, to the pod that is there.
+void open_connection(Scenario& s, uint16_t client) {
+  s.uplink(s.first(s.client(client), s.node())).sent(s.first(s.client(client), s.local()).hop());
+}
+void from_server(Scenario& s, uint16_t client, uint8_t flags) {
+  s.pod(s.later(s.local(), s.client(client), flags)).sent(s.later(s.node(), s.client(client), flags).hop());
+}
+void from_client(Scenario& s, uint16_t client, uint8_t flags) {
+  s.uplink(s.later(s.client(client), s.node(), flags)).sent(s.later(s.client(client), s.local(), flags).hop());
+}
+void establish(Scenario& s, uint16_t client) {
+  open_connection(s, client);
+  from_server(s, client, kSyn | kAck);
+  from_client(s, client, kAck);
 }
 
 void flow_table_exactly_full(Scenario& s) {
   s.cluster.flow_capacity = 2;
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
-  s.uplink(s.first(s.client(40000), s.node())).sent(s.first(s.client(40000), s.local()).hop());
+  establish(s, 40000);
   s.uplink(s.first(s.client(40001), s.node())).dropped(REASON_FLOW_TABLE_FULL);
-  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.client(40000), s.local()).hop());
+  from_client(s, 40000, kAck);
+  from_server(s, 40000, kAck);
+}
+
+// Nor what is left of an established one, when there is no room for its lost direction.
+void flow_table_full_for_a_lost_direction(Scenario& s) {
+  s.cluster.flow_capacity = 4;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  establish(s, 40000);
+  s.lose_direction(false);
+  establish(s, 40001);
+  fill_up(s.plane, s.cluster.constants(), 0);
+  s.uplink(s.later(s.client(40000), s.node())).dropped(REASON_FLOW_TABLE_FULL);
+  EXPECT_EQ(s.flow_count(), 3U);
+  from_server(s, 40000, kAck);
+}
+
+// Whatever was idle longest goes, but never what is established.
+void established_is_never_given_up(Scenario& s) {
+  s.cluster.flow_capacity = 4;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  establish(s, 40000);
+  s.age_flows(5);
+  for (uint16_t client = 40001; client < 40020; ++client) {
+    open_connection(s, client);
+    EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40000, 40000, client, client}));
+    s.age_flows(1);
+  }
+  from_server(s, 40000, kAck);
+  from_client(s, 40000, kAck);
+}
+
+// A full table gives up what is closed, then what has expired, then what was never answered.
+void given_up_in_order(Scenario& s) {
+  const uint16_t kept = 40000, closed = 40001, expired = 40002, opening = 40003;
+  s.cluster.flow_capacity = 8;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  for (const uint16_t client : {kept, closed, expired}) establish(s, client);
+  from_client(s, closed, kFin | kAck);
+  from_server(s, closed, kFin | kAck);
+  open_connection(s, opening);
+  s.age_flows(9);  // below the limit of an opening one
+  s.age_flows_of(expired, 200);
+  const auto open_one = [&](uint16_t client, std::multiset<uint16_t> left) {
+    open_connection(s, client);
+    left.insert({client, client});
+    EXPECT_EQ(s.clients_with_flows(), left) << client;
+    establish(s, client);
+  };
+  open_one(50000, {kept, kept, expired, expired, opening, opening});
+  open_one(50001, {kept, kept, opening, opening, 50000, 50000});
+  open_one(50002, {kept, kept, 50000, 50000, 50001, 50001});
+  s.uplink(s.first(s.client(50003), s.node())).dropped(REASON_FLOW_TABLE_FULL);
+  for (const uint16_t client : {kept, uint16_t{50000}, uint16_t{50001}, uint16_t{50002}}) {
+    from_server(s, client, kAck);
+    from_client(s, client, kAck);
+  }
+}
+
+// As long as a bucket is being changed: no new connection; what is known goes on.
+void busy_table(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  establish(s, 40000);
+  lock_flows(s.plane, true);
+  s.uplink(s.first(s.client(40001), s.node())).dropped(REASON_TABLE_BUSY);
+  s.age_flows(1);
+  from_client(s, 40000, kAck);
+  from_server(s, 40000, kAck);
+  from_client(s, 40000, kFin | kAck);
+  EXPECT_EQ(s.flow_count(), 2U);
+  s.age_flows(1000);
+  EXPECT_EQ(s.expire().removed, 0U);
+  lock_flows(s.plane, false);
+  open_connection(s, 40001);
+  EXPECT_EQ(s.flow_count(), 4U);
+}
+
+// A copy can not be had of an entry that is never at rest.
+void entry_that_is_being_changed(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  establish(s, 40000);
+  const auto toggle = [&] {
+    each_slot(s.plane, [](const FlowSlot& flow) { *flow.meta ^= TABLE_VERSION_ODD; });
+  };
+  toggle();
+  s.uplink(s.later(s.client(40000), s.node())).dropped(REASON_TABLE_BUSY);
+  toggle();
+  from_client(s, 40000, kAck);
 }
 
 void no_source_ports_configured(Scenario& s) {
@@ -199,6 +306,11 @@ std::vector<Case> refusal_cases() {
       {"hop_limit", hop_limit},
       {"flow_table_full", flow_table_full},
       {"flow_table_exactly_full", flow_table_exactly_full},
+      {"flow_table_full_for_a_lost_direction", flow_table_full_for_a_lost_direction},
+      {"established_is_never_given_up", established_is_never_given_up},
+      {"given_up_in_order", given_up_in_order, Case::tcp_only},
+      {"busy_table", busy_table},
+      {"entry_that_is_being_changed", entry_that_is_being_changed},
       {"no_source_ports_configured", no_source_ports_configured},
       {"node_without_address", node_without_address},
       {"missing_backend", missing_backend},

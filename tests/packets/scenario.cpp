@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/packets/tables.h"
+
 namespace maglane::test {
 namespace {
 
@@ -171,24 +173,51 @@ Bytes port_unreachable(const Packet& packet) {
 }
 
 size_t Scenario::flow_count() {
-  return plane.keys("flows4").size() + plane.keys("flows6").size();
+  return flows_of(plane).size();
 }
 
 void Scenario::age_flows(uint32_t slots) {
+  set_slot_of_flows(plane, plane.slot() - slots);
+}
+
+void Scenario::age_flows_of(uint16_t client_port, uint32_t slots) {
   const uint32_t slot = (plane.slot() - slots) & abi::STAMP_SLOT_MASK;
-  const auto age = [&](const char* map, size_t body) {
-    for (const Bytes& key : plane.keys(map)) {
-      Bytes flow = *plane.get(map, key.data());
-      uint32_t stamp = 0;
-      const size_t at = body + offsetof(abi::flow_body, stamp);
-      std::memcpy(&stamp, flow.data() + at, sizeof stamp);
-      stamp = (stamp & ~uint32_t{abi::STAMP_SLOT_MASK}) | slot;
-      std::memcpy(flow.data() + at, &stamp, sizeof stamp);
-      plane.put(map, key.data(), flow.data());
-    }
-  };
-  age("flows4", offsetof(abi::flow4, body));
-  age("flows6", offsetof(abi::flow6, body));
+  each_slot(plane, [&](const FlowSlot& flow) {
+    if (flow.source != client(client_port) && flow.destination != client(client_port)) return;
+    flow.body->stamp = (flow.body->stamp & ~uint32_t{abi::STAMP_SLOT_MASK}) | slot;
+  });
+}
+
+std::multiset<uint16_t> Scenario::clients_with_flows() {
+  std::multiset<uint16_t> ports;
+  each_slot(plane, [&](const FlowSlot& flow) {
+    for (const HostPort& end : {flow.source, flow.destination})
+      if (end.address == client().address) ports.insert(end.port);
+  });
+  return ports;
+}
+
+std::map<uint16_t, uint8_t> Scenario::what_was_seen() {
+  std::map<uint16_t, uint8_t> seen;
+  each_slot(plane, [&](const FlowSlot& flow) { seen[flow.source.port] = flow.seen(); });
+  return seen;
+}
+
+abi::expire_call Scenario::expire() {
+  return expire_all(plane);
+}
+
+void Scenario::lose_direction(bool reply) {
+  each_slot(plane, [&](const FlowSlot& flow) {
+    if (static_cast<bool>(flow.body->flags & abi::FLOW_REPLY) != reply) return;
+    abi::remove_call call{};
+    call.family = flow.family;
+    std::memcpy(&call.tuple, flow.key.data(), flow.key.size());
+    plane.remove_flow(call);
+    EXPECT_EQ(call.removed, 1U);
+    plane.remove_flow(call);
+    EXPECT_EQ(call.removed, 0U) << "removed twice";
+  });
 }
 
 std::set<abi::reason>& Scenario::reasons_met() {

@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -107,6 +109,16 @@ class Scenario {
   size_t flow_count();
   // Makes every flow look as if it had been idle for so many slots.
   void age_flows(uint32_t slots);
+  // The same of the flows of a client() of this port.
+  void age_flows_of(uint16_t client_port, uint32_t slots);
+  // For each flow, whichever direction, the port of the client() that it belongs to.
+  std::multiset<uint16_t> clients_with_flows();
+  // By source port of each flow's packets: enum flow_seen, of both directions.
+  std::map<uint16_t, uint8_t> what_was_seen();
+  // Runs expiry over both tables; examined and removed are sums.
+  abi::expire_call expire();
+  // Removes the flows of one direction.
+  void lose_direction(bool reply);
 
   // Every reason that any packet of any scenario has met in this process.
   static std::set<abi::reason>& reasons_met();

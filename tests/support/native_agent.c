@@ -1,11 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The program "expire" of bpf/agent.bpf.c as a function. */
+/* The programs of bpf/agent.bpf.c as functions. */
 #define MAGLANE_NATIVE_HOOK HOOK_TC
 #include "bpf/maps.h"
 #include "bpf/ctx_native.h"
 #include "bpf/expiry.h"
 
-void native_expire(void)
+void native_expire(struct expire_call *call)
 {
-	expiry_run();
+	expiry_run(call);
+}
+
+void native_remove_flow(struct remove_call *call)
+{
+	union any_tuple key = {};
+
+	if (call->family == FAMILY_IPV4) {
+		key.t4 = call->tuple.t4;
+		call->removed = flow_remove4(&key) == TABLE_DONE;
+	} else {
+		key.t6 = call->tuple.t6;
+		call->removed = flow_remove6(&key) == TABLE_DONE;
+	}
+}
+
+__u32 native_scratch_size(void)
+{
+	return sizeof(struct scratch);
 }

@@ -23,18 +23,21 @@ void* native_map::value_at(const std::string& key, const void* initial) {
 }
 
 void* native_map::find(const void* key) {
+  uint32_t index = 0;
+  if (kind_ != Kind::hash) {
+    std::memcpy(&index, key, sizeof index);
+    if (index >= max_entries_) return nullptr;
+  }
+  if (kind_ == Kind::memory) return &memory()[size_t{index} * value_size_];
   const std::string text = key_text(key, key_size_);
   const auto found = entries_.find(text);
   if (found != entries_.end()) return found->second.get();
-  if (kind_ == Kind::hash) return nullptr;
-  uint32_t index = 0;
-  std::memcpy(&index, key, sizeof index);
-  return index < max_entries_ ? value_at(text, nullptr) : nullptr;
+  return kind_ == Kind::hash ? nullptr : value_at(text, nullptr);
 }
 
 long native_map::update(const void* key, const void* value, uint64_t flags) {
   if (flags > BPF_EXIST) return -EINVAL;
-  if (kind_ == Kind::array) {
+  if (kind_ != Kind::hash) {
     if (flags == BPF_NOEXIST) return -EEXIST;
     void* at = find(key);
     if (!at) return -E2BIG;
@@ -53,12 +56,30 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
 }
 
 long native_map::remove(const void* key) {
-  if (kind_ == Kind::array) return -EINVAL;
+  if (kind_ != Kind::hash) return -EINVAL;
   return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
 }
 
 void native_map::clear() {
   entries_.clear();
+  if (memory_) std::memset(memory_.get(), 0, size_t{max_entries_} * value_size_);
+}
+
+void native_map::resize(uint32_t max_entries) {
+  entries_.clear();
+  memory_.reset();
+  max_entries_ = max_entries;
+}
+
+std::span<uint8_t> native_map::memory() {
+  const size_t size = size_t{max_entries_} * value_size_;
+  if (!memory_) {
+    void* made = nullptr;
+    if (kind_ != Kind::memory || posix_memalign(&made, 64, size)) std::abort();
+    memory_.reset(static_cast<uint8_t*>(made));
+    std::memset(made, 0, size);
+  }
+  return {memory_.get(), size};
 }
 
 std::vector<std::string> native_map::keys() const {
@@ -71,20 +92,24 @@ namespace maglane::test {
 
 using Kind = native_map::Kind;
 
-// Sizes as in bpf/maps.h, but for the flow tables, which cases fill up.
+// Of the C side: bpf/scratch.h is not for C++.
+extern "C" uint32_t native_scratch_size(void);
+
+// Sizes as in bpf/maps.h, but for the tables, whose number of buckets is in the constants.
 extern "C" {
-native_map frontends(Kind::hash, sizeof(abi::frontend_key), sizeof(abi::frontend), 524288);
+native_map frontends(Kind::memory, sizeof(uint32_t), sizeof(abi::frontend_bucket), 1);
+native_map frontend_values(Kind::memory, sizeof(uint32_t), sizeof(abi::frontend), kFrontendValues);
 native_map services(Kind::hash, sizeof(uint32_t), sizeof(abi::service_info), 131072);
 native_map backends(Kind::array, sizeof(uint32_t), sizeof(abi::backend), 262144);
 native_map maglev(Kind::array, sizeof(uint32_t), sizeof(abi::maglev_line), 1048576);
 native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
-native_map flows4(Kind::hash, sizeof(abi::tuple4), sizeof(abi::flow4), 524288);
-native_map flows6(Kind::hash, sizeof(abi::tuple6), sizeof(abi::flow6), 524288);
+native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
+native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
                     uint32_t{abi::REASON_COUNT} * abi::HOOKS);
-native_map expiry_result(Kind::array, sizeof(uint32_t), sizeof(abi::expiry_result), 1);
+native_map scratches(Kind::array, sizeof(uint32_t), native_scratch_size(), abi::HOOKS + 1);
 
 // To the packet path this is `const volatile struct node_config config`; native_run sets it.
 abi::node_config config;
@@ -94,10 +119,10 @@ namespace {
 
 const std::map<std::string, native_map*>& all_maps() {
   static const std::map<std::string, native_map*> maps = {
-      {"frontends", &frontends}, {"services", &services},          {"backends", &backends},
-      {"maglev", &maglev},       {"vip_bits", &vip_bits},          {"flows4", &flows4},
-      {"flows6", &flows6},       {"node_state", &node_state},      {"devices", &devices},
-      {"counters", &counters},   {"expiry_result", &expiry_result}};
+      {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
+      {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
+      {"flows4", &flows4},       {"flows6", &flows6},                   {"node_state", &node_state},
+      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches}};
   return maps;
 }
 
@@ -126,9 +151,13 @@ NativeSystem& native_system() {
   return system;
 }
 
-void native_reset() {
+void native_reset(const abi::node_config& constants) {
   for (const auto& [name, map] : all_maps()) map->clear();
+  frontends.resize(constants.frontend_buckets);
+  flows4.resize(constants.flow_buckets4);
+  flows6.resize(constants.flow_buckets6);
   native_system() = NativeSystem{};
+  native_system().config = config = constants;
 }
 
 NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex,
@@ -178,26 +207,6 @@ void* native_map_lookup_elem(void* map, const void* key) {
   return static_cast<native_map*>(map)->find(key);
 }
 
-long native_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
-  return static_cast<native_map*>(map)->update(key, value, flags);
-}
-
-long native_map_delete_elem(void* map, const void* key) {
-  return static_cast<native_map*>(map)->remove(key);
-}
-
-long native_for_each_map_elem(void* map, void* callback, void* context, __u64) {
-  using Callback = long (*)(void*, const void*, void*, void*);
-  long visited = 0;
-  for (const std::string& key : static_cast<native_map*>(map)->keys()) {
-    void* value = static_cast<native_map*>(map)->find(key.data());
-    if (!value) continue;  // the callback deleted it
-    ++visited;
-    if (reinterpret_cast<Callback>(callback)(map, key.data(), value, context)) break;
-  }
-  return visited;
-}
-
 long native_loop(__u32 iterations, void* callback, void* context, __u64) {
   using Callback = long (*)(__u32, void*);
   __u32 done = 0;
@@ -208,12 +217,6 @@ long native_loop(__u32 iterations, void* callback, void* context, __u64) {
 
 __u64 native_jiffies64() {
   return native_system().jiffies;
-}
-
-// Deterministic: a failing input fails again.
-__u32 native_get_prandom_u32() {
-  static uint32_t state = 1;
-  return state = state * 1664525U + 1013904223U;
 }
 
 long native_fib_lookup(void*, bpf_fib_lookup* params, int, __u32 flags) {

@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -20,9 +21,10 @@
 #include "tests/support/packet_builder.h"
 
 // A BPF map with the kernel's error numbers. Each value has an allocation of its own, freed
-// when its entry is deleted, so that the address sanitizer sees every use beyond that.
+// when its entry is deleted, so that the address sanitizer sees every use beyond that. Only
+// where the map's memory is written directly (`memory`) do its values follow each other.
 struct native_map {
-  enum class Kind { hash, array };
+  enum class Kind { hash, array, memory };
 
   native_map(Kind kind, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
@@ -33,7 +35,10 @@ struct native_map {
   std::vector<std::string> keys() const;
   size_t size() const { return entries_.size(); }
   uint32_t value_size() const { return value_size_; }
-  void limit(uint32_t max_entries) { max_entries_ = max_entries; }
+  // Empties the map.
+  void resize(uint32_t max_entries);
+  // REQUIRES: Kind::memory. Valid until resize.
+  std::span<uint8_t> memory();
 
   template <typename Key, typename Value>
   void put(const Key& key, const Value& value) {
@@ -42,6 +47,9 @@ struct native_map {
 
  private:
   using Value = std::unique_ptr<uint8_t[]>;
+  struct Free {
+    void operator()(uint8_t* memory) const { std::free(memory); }
+  };
   void* value_at(const std::string& key, const void* initial);
 
   Kind kind_;
@@ -49,9 +57,12 @@ struct native_map {
   uint32_t value_size_;
   uint32_t max_entries_;
   std::map<std::string, Value> entries_;  // of an array: those that were ever touched
+  std::unique_ptr<uint8_t, Free> memory_;
 };
 
 namespace maglane::test {
+
+enum : uint32_t { kFrontendValues = 512 };
 
 // The maps of bpf/maps.h by name; nullptr: no such map.
 native_map* native_map_named(const std::string& name);
@@ -65,8 +76,9 @@ struct NativeSystem {
 };
 NativeSystem& native_system();
 
-// Empties every map, resets the clock and forgets the routes.
-void native_reset();
+// Empties every map, makes the tables as large as `config` says, resets the clock and forgets
+// the routes.
+void native_reset(const abi::node_config& config);
 
 struct NativeResult {
   int verdict = 0;  // XDP_* or TC_ACT_*
