@@ -177,6 +177,10 @@ std::vector<abi::counter> KernelObject::counters() {
 }
 
 TestRun::TestRun(bool at_xdp, const Arrival& arrival) : in_(arrival.frame) {
+  // Whole, padding as well: the kernel refuses a context with other bits set.
+  std::memset(&xdp_, 0, sizeof xdp_);
+  std::memset(&skb_, 0, sizeof skb_);
+  std::memset(&options_, 0, sizeof options_);
   options_.sz = sizeof options_;
   options_.data_in = in_.data();
   options_.data_size_in = static_cast<__u32>(in_.size());

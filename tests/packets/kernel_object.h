@@ -74,9 +74,9 @@ class TestRun {
  private:
   Bytes in_;
   Bytes out_;
-  xdp_md xdp_{};
-  __sk_buff skb_{};
-  bpf_test_run_opts options_{};
+  xdp_md xdp_;
+  __sk_buff skb_;
+  bpf_test_run_opts options_;
 };
 
 }  // namespace maglane::test
