@@ -88,28 +88,37 @@ static __always_inline int node_address(__be32 *address, int family)
 	return (address[0] | address[1] | address[2] | address[3]) != 0;
 }
 
-/* The flow of a new connection; or 0, and the program's return value in *verdict. */
-static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
-					  int *verdict, int family)
+/*
+ * Whether a pod opens a connection of no service whose replies would be taken for those of one
+ * that we translate: it uses an endpoint through the service and directly, from one port.
+ */
+static __always_inline int shares_replies(struct packet *packet, union any_tuple *reverse,
+					  int family)
 {
-	struct scratch *scratch = scratch_of(CTX_HOOK);
-	union frontend_words key = {.key.family = family};
-	struct connection *connection;
-	const struct frontend *frontend;
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
+
+	if (!packet->from_pod ||
+	    (protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN))
+		return 0;
+	__builtin_memset(reverse, 0, sizeof(*reverse));
+	addr_copy(tuple_src(reverse, family), tuple_dst(&packet->tuple, family), family);
+	addr_copy(tuple_dst(reverse, family), tuple_src(&packet->tuple, family), family);
+	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
+	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
+	*tuple_protocol(reverse, family) = protocol;
+	return flow_search(reverse, family) != TABLE_NOWHERE;
+}
+
+/* Who serves the connection and as whom it comes to them. 0: nobody, and the program's return
+ * value is in *verdict. */
+static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
+					   const struct frontend *frontend,
+					   struct connection *connection, int *verdict, int family)
+{
 	const struct backend *backend;
 	const struct table_ref *table;
-	enum source_class class;
-	enum reason reason;
+	enum source_class class = source_class(packet, family);
 
-	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
-	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
-	key.key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
-	if (!frontend) {
-		*verdict = no_frontend(ctx, packet, &key, family);
-		return 0;
-	}
-	class = source_class(packet, family);
 	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
 				      &frontend->tables[SOURCE_OUTSIDE];
 	if (!table->size) {
@@ -118,12 +127,6 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 				   reject(ctx, packet, REASON_NO_ENDPOINT, family);
 		return 0;
 	}
-	*verdict = CTX_DROP;
-	if (!scratch)
-		return 0;
-	connection = &scratch->connection;
-	__builtin_memset(connection, 0, sizeof(*connection));
-	connection->hash = connection_hash(&packet->tuple, family);
 	backend = select_backend(table, connection->hash, family, &connection->backend_id);
 	if (!backend) {
 		*verdict = drop(ctx, REASON_NO_BACKEND);
@@ -132,7 +135,6 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	connection->service_id = frontend->service_id;
 	addr_copy(connection->dst_be, backend->addr_be, family);
 	connection->dst_port_be = backend->port_be;
-	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
 	if (needs_source_translation(packet, frontend, backend, class, family)) {
 		connection->source_translated = 1;
 		if (!node_address(connection->src_be, family)) {
@@ -140,6 +142,38 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 			return 0;
 		}
 	}
+	return 1;
+}
+
+/* The flow of a new connection; or 0, and the program's return value in *verdict. */
+static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					  int *verdict, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	union frontend_words key = {.key.family = family};
+	struct connection *connection;
+	const struct frontend *frontend;
+	enum reason reason;
+
+	*verdict = CTX_DROP;
+	if (!scratch)
+		return 0;
+	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
+	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
+	key.key.protocol = *tuple_protocol(&packet->tuple, family);
+	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	if (!frontend && !shares_replies(packet, &scratch->reservation.reverse, family)) {
+		*verdict = no_frontend(ctx, packet, &key, family);
+		return 0;
+	}
+	connection = &scratch->connection;
+	__builtin_memset(connection, 0, sizeof(*connection));
+	connection->hash = connection_hash(&packet->tuple, family);
+	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
+	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
+	connection->dst_port_be = *tuple_dst_port(&packet->tuple, family);
+	if (frontend && !choose_endpoint(ctx, packet, frontend, connection, verdict, family))
+		return 0;
 	__builtin_memset(&flow->answer, 0, sizeof(flow->answer));
 	addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Puts into BTF the enumerations of abi.h, which no map of the product's object refers to. */
+/* Puts into BTF what no map of the product's object refers to: enumerations and calls of abi.h. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "bpf/abi.h"
@@ -14,5 +14,8 @@ enum flow_seen abi_flow_seen SEC(".data");
 enum device_flag abi_device_flag SEC(".data");
 enum reason abi_reason SEC(".data");
 enum hook abi_hook SEC(".data");
+struct expire_call abi_expire_call SEC(".data");
+struct clock_call abi_clock_call SEC(".data");
+struct remove_call abi_remove_call SEC(".data");
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

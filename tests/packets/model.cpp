@@ -57,7 +57,10 @@ Model::Position Model::find(const HostPort& from, const HostPort& to, bool& repl
 
 Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) {
   return std::find_if(connections_.begin(), connections_.end(),
-                      [&](const Connection& c) { return c.present[1] && c.key(true) == Ends{endpoint, source}; });
+                      [&](const Connection& c) {
+                        const Ends replies{endpoint, source};
+                        return (c.present[0] && c.key(false) == replies) || (c.present[1] && c.key(true) == replies);
+                      });
 }
 
 // Its own, whose forward flow was lost, it may have; unless that was closed, and it opens anew.
@@ -124,6 +127,11 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
     if (one.address == to && one.protocol == packet.protocol()) frontend = &one;
     if (one.address.address == to.address && one.type != FRONTEND_NODE_PORT) service_address = true;
   }
+  if (!frontend && shares_replies(packet, arrival)) {
+    FrontendFixture direct;
+    direct.type = FRONTEND_ADDRESS;
+    return check_chosen(packet, arrival, result, direct, {to});
+  }
   const auto refuse = [&](reason why) {
     if (result.reason != why || (result.verdict != Verdict::transmit && result.verdict != Verdict::redirect))
       return fmt::format("expected a refusal with reason {}", static_cast<int>(why));
@@ -141,10 +149,18 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
   return refuse(REASON_NO_ENDPOINT);
 }
 
+// A pod that goes past the service to an endpoint, from a port that it uses through the service.
+bool Model::shares_replies(const Packet& packet, const Arrival& arrival) {
+  const bool opens = packet.protocol() != kProtoTcp || (tcp_flags(packet) & (kSyn | kAck)) == kSyn;
+  return opens && (network_.device(arrival.device).flags & DEVICE_POD) &&
+         holder(packet.destination(), packet.source()) != connections_.end();
+}
+
 // conformance: the client's address is replaced where the reply would not come back otherwise.
 bool Model::translates_source(const Packet& packet, const FrontendFixture& frontend,
                               const HostPort& endpoint) const {
   const IpAddress& source = packet.source().address;
+  if (frontend.type == FRONTEND_ADDRESS) return false;
   if (source == endpoint.address) return true;
   const bool pod = in("10.0.0.0/8", source) || in("fd00::/12", source);
   if (frontend.type == FRONTEND_CLUSTER_IP) return !pod || cluster_.config.masquerade_all;

@@ -60,10 +60,11 @@ class Model {
                          const HostPort& endpoint) const;
   bool may_lack_ports(const Packet& packet, const FrontendFixture& frontend,
                       const std::vector<HostPort>& endpoints);
+  bool shares_replies(const Packet& packet, const Arrival& arrival);
   bool is_pod(const Packet& packet, const Arrival& arrival) const;
   HostPort node() const;
   Position find(const HostPort& from, const HostPort& to, bool& reply);
-  // The live connection whose replies come as this tuple.
+  // The connection that packets of this tuple belong to.
   Position holder(const HostPort& endpoint, const HostPort& source);
   // Whether a new connection of this packet may not have the tuple.
   bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet);

@@ -88,9 +88,10 @@ class Bench {
       cluster.cluster_ip(service(family), kProtoTcp, {endpoint(family)});
     size_t size = 0;
     const void* elf = bench_bpf__elf_bytes(&size);
-    const KernelObject::Sizes sizes = {{"flows4", 2 * most}, {"flows6", 2 * most}, {"kernel_hash", most},
-                                       {"maglev", 64},       {"backends", 64},     {"frontends", 1024}};
-    object_ = std::make_unique<KernelObject>(elf, size, cluster.config, sizes, network);
+    // Half full with as many flows as there ever are, two directions each.
+    cluster.flow_capacity = 4 * most;
+    object_ = std::make_unique<KernelObject>(elf, size, cluster.constants(),
+                                             KernelObject::Sizes{{"kernel_hash", most}}, network);
     cluster.program(*object_);
   }
 
@@ -203,17 +204,7 @@ void Bench::fill(uint32_t flows) {
 }
 
 void Bench::remove_flows(Family family) {
-  const int fd = object_->map_fd(family == Family::ipv4 ? "flows4" : "flows6");
-  constexpr uint32_t kBatch = 65536;
-  Bytes keys(kBatch * sizeof(abi::tuple6)), values(kBatch * sizeof(abi::flow6));
-  uint32_t position = 0, next = 0;
-  for (bool first = true;; first = false, position = next) {
-    uint32_t count = kBatch;
-    const int error = bpf_map_lookup_and_delete_batch(fd, first ? nullptr : &position, &next, keys.data(),
-                                                      values.data(), &count, nullptr);
-    if (error == -ENOENT) return;
-    if (error) fail(fmt::format("emptying the flow table: {}", std::strerror(-error)));
-  }
+  std::ranges::fill(object_->memory(family == Family::ipv4 ? "flows4" : "flows6"), uint8_t{0});
 }
 
 // Connections as they are once both ends have spoken.

@@ -92,10 +92,10 @@ void check(Program program, const Arrival& arrival, const RunResult& result) {
 // Inputs in a row that want the same cluster differ in their flows alone.
 void load(DataPlane& plane, uint32_t number) {
   static uint32_t loaded = kClusters;
-  if (number != loaded) rich_cluster(number).load(plane);
+  const Cluster& cluster = rich_cluster(number);
+  if (number != loaded) cluster.load(plane);
   loaded = number;
-  for (const char* map : {"flows4", "flows6"})
-    for (const Bytes& key : plane.keys(map)) plane.erase(map, key.data());
+  cluster.empty_flows(plane);
 }
 
 void play(FuzzedDataProvider& input) {
@@ -115,7 +115,13 @@ void play(FuzzedDataProvider& input) {
       break;
     }
   }
-  if (input.ConsumeBool()) plane->expire();
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    abi::expire_call call{};
+    call.family = family;
+    call.first_bucket = input.ConsumeIntegral<uint8_t>() % 16;
+    call.buckets = input.ConsumeIntegral<uint8_t>();
+    plane->expire(call);
+  }
 }
 
 }  // namespace

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the flow table gives up when it is full, and that whoever acts on a copy of a flow acts
+// on that flow alone.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cstring>
+#include <map>
+
+#include "tests/table/native_flow.h"
+#include "tests/table/walk.h"
+
+// bpf/maps.h has it constant, for the programs.
+extern "C" {
+maglane::abi::node_config config;
+}
+
+namespace maglane::test {
+namespace {
+
+constexpr uint32_t kNow = 1'000'000;
+constexpr uint8_t kEstablished = abi::SEEN_SYN | abi::SEEN_ACK | (abi::SEEN_SYN | abi::SEEN_ACK) << abi::SEEN_TWIN_SHIFT;
+constexpr uint8_t kClosed = kEstablished | abi::SEEN_FIN | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT;
+
+class Flows : public testing::Test {
+ protected:
+  Flows() { start(4); }
+
+  void start(uint32_t buckets) {
+    table_ = std::make_unique<Table>(SHAPE_FLOW4, buckets, 3);
+    config = {};
+    config.slot_shift = 8;
+    config.timeouts = {.tcp_syn = 60, .tcp_established = 86400, .tcp_fin = 3600, .tcp_closed = 30, .udp = 30, .udp_replied = 120};
+    config.seed = table_->get()->seed;
+    config.flow_buckets4 = buckets;
+    native_flows(table_->get());
+    native_set_slot(kNow);
+  }
+  ~Flows() override { EXPECT_EQ(faults_of(table_->get()), ""); }
+
+  static tuple4 key(uint32_t client, uint8_t protocol = IPPROTO_TCP) {
+    return {client, 0x0100a8c0, 0x9c40, 0x5000, protocol, {}};
+  }
+  // To endpoint `endpoint`; through source port `port`.
+  static flow4 flow(const tuple4& key, uint32_t endpoint, uint16_t port, uint32_t idle = 0) {
+    flow4 flow{key.src_be, endpoint, port, 0x901f, {}};
+    flow.body.stamp = kNow - idle;
+    return flow;
+  }
+  static int insert(const tuple4& key, const flow4& flow, uint8_t seen) { return native_flow_insert(&key, &flow, seen); }
+  static bool has(const tuple4& key) {
+    native_found found;
+    return native_flow_find(&key, &found) == NATIVE_DONE;
+  }
+  static native_found find(const tuple4& key) {
+    native_found found{};
+    EXPECT_EQ(native_flow_find(&key, &found), NATIVE_DONE);
+    return found;
+  }
+  // Both directions; returns the key of the second.
+  static tuple4 insert_pair(const tuple4& key, flow4 flow, uint8_t seen) {
+    tuple4 twin_key;
+    flow4 twin;
+    native_flow_twin(&key, &flow, &twin_key, &twin);
+    twin.body.stamp = flow.body.stamp;
+    EXPECT_EQ(insert(twin_key, twin, static_cast<uint8_t>(seen << 4 | seen >> 4)), NATIVE_DONE);
+    EXPECT_EQ(insert(key, flow, seen), NATIVE_DONE);
+    return twin_key;
+  }
+  static uint8_t seen(const native_found& found) { return static_cast<uint8_t>(found.meta >> abi::FLOW_META_SEEN_SHIFT); }
+
+  std::unique_ptr<Table> table_;
+};
+
+// ---- what is given up ---------------------------------------------------------------------
+
+bool is_closed(uint8_t seen) {
+  const uint8_t forward = seen & 0xf, twin = seen >> 4;
+  return ((forward | twin) & abi::SEEN_RST) || (forward & twin & abi::SEEN_FIN);
+}
+
+bool is_established(uint8_t seen, uint8_t flags, uint8_t protocol) {
+  const uint8_t own = seen & 0xf, twin = seen >> 4;
+  const uint8_t forward = flags & abi::FLOW_REPLY ? twin : own, reply = flags & abi::FLOW_REPLY ? own : twin;
+  return reply != 0 && (protocol == IPPROTO_UDP || (forward & abi::SEEN_ACK));
+}
+
+// Closed before expired before embryonic, the longest idle first; established never.
+TEST_F(Flows, rank_of_every_state) {
+  const uint32_t idles[] = {0, 1, 2, 29, 31, 44, 46, 61, 89, 92, 119, 121, 179, 182, 3599, 3601, 5399, 5402, 86401, 129602, 4'000'000};
+  std::map<uint32_t, std::map<uint32_t, uint32_t>> ranks;  // class, idle, rank
+  for (const int protocol_number : {IPPROTO_TCP, IPPROTO_UDP})
+    for (const uint8_t flags : {uint8_t{0}, uint8_t{abi::FLOW_REPLY}})
+      for (uint32_t seen = 0; seen < 256; ++seen)
+        for (const uint32_t idle : idles) {
+          const auto protocol = static_cast<uint8_t>(protocol_number);
+          flow4 of = flow(key(1), 2, 3, idle);
+          of.body.flags = flags;
+          const auto bits = static_cast<uint8_t>(seen);
+          const tuple4 tuple = key(1, protocol);
+          const uint32_t rank = native_flow_rank(&tuple, &of, bits, kNow);
+          const bool closed = protocol == IPPROTO_TCP && is_closed(bits), established = is_established(bits, flags, protocol);
+          const auto& t = config.timeouts;
+          const uint32_t limit = protocol == IPPROTO_UDP ? (established ? t.udp_replied : t.udp)
+                                 : closed ? t.tcp_closed
+                                 : (bits | bits >> 4) & abi::SEEN_FIN ? t.tcp_fin
+                                 : established ? t.tcp_established : t.tcp_syn;
+          // An established flow that its twin keeps alive lags behind by half its limit.
+          const bool expired = idle >= limit + limit / 2 + 1;
+          const uint32_t group = closed ? 3 : expired ? 2 : established ? 0 : 1;
+          EXPECT_EQ(group == 0, rank == 0) << "seen " << seen << " idle " << idle;
+          EXPECT_TRUE(ranks[group].emplace(idle, rank).first->second == rank) << "a group and its idle time decide alone";
+        }
+  uint32_t last = 0;
+  for (const auto& [group, of_group] : ranks) {
+    if (group == 0) continue;
+    for (const auto& [idle, rank] : of_group) {
+      EXPECT_GT(rank, last) << "group " << group << " idle " << idle;
+      last = rank;
+    }
+  }
+}
+
+TEST_F(Flows, a_full_table_gives_up_in_order) {
+  start(2);
+  const uint32_t room = 2 * abi::TABLE_SLOTS;
+  std::vector<uint32_t> order;  // clients, as they should go
+  std::map<uint32_t, std::pair<uint8_t, uint32_t>> state;  // seen, idle
+  for (uint32_t n = 0; n < 10; ++n) state[100 + n] = {kClosed, 1 + n * 7 % 10};
+  for (uint32_t n = 0; n < 10; ++n) state[200 + n] = {abi::SEEN_SYN, 100 + n * 3 % 10};  // expired after 91
+  for (uint32_t n = 0; n < 10; ++n) state[300 + n] = {abi::SEEN_SYN, n * 9 % 10};
+  for (uint32_t n = 0; n < room - 30; ++n) state[400 + n] = {kEstablished, 80000};
+  for (const uint32_t group : {100, 200, 300})
+    for (uint32_t idle = 200; idle-- > 0;)
+      for (const auto& [client, of] : state)
+        if (client / 100 * 100 == group && of.second == idle) order.push_back(client);
+  ASSERT_EQ(order.size(), 30u);
+  for (const auto& [client, of] : state)
+    ASSERT_EQ(insert(key(client), flow(key(client), 2, 3, of.second), of.first), NATIVE_DONE);
+  for (uint32_t n = 0; n < order.size(); ++n) {
+    const uint32_t client = 1000 + n;
+    ASSERT_EQ(insert(key(client), flow(key(client), 2, 3, 0), kEstablished), NATIVE_DONE);
+    EXPECT_FALSE(has(key(order[n]))) << "not the next to go: " << order[n];
+    for (uint32_t later = n + 1; later < order.size(); ++later) EXPECT_TRUE(has(key(order[later])));
+  }
+  EXPECT_EQ(insert(key(5000), flow(key(5000), 2, 3), abi::SEEN_SYN), NATIVE_FULL);
+  for (uint32_t n = 0; n < room - 30; ++n) EXPECT_TRUE(has(key(400 + n))) << "established";
+}
+
+TEST_F(Flows, a_flood_of_syns_takes_only_its_own) {
+  start(64);
+  for (uint32_t client = 0; client < 800; ++client)
+    ASSERT_EQ(insert(key(client), flow(key(client), 2, 3, 3000), kEstablished), NATIVE_DONE);
+  for (uint32_t n = 0; n < 100'000; ++n) {
+    native_set_slot(kNow + n / 1000);
+    flow4 of = flow(key(1'000'000 + n), 2, 3);
+    of.body.stamp = kNow + n / 1000;
+    ASSERT_EQ(insert(key(1'000'000 + n), of, abi::SEEN_SYN), NATIVE_DONE);
+  }
+  for (uint32_t client = 0; client < 800; ++client) EXPECT_TRUE(has(key(client)));
+}
+
+// One direction alone has packets; the connection lives, so a flood must not take the other.
+TEST_F(Flows, a_direction_without_packets_outlives_a_flood) {
+  start(2);
+  const tuple4 forward = key(1, IPPROTO_UDP);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), abi::SEEN_ACK | abi::SEEN_ACK << 4);
+  for (uint32_t slot = kNow; slot < kNow + 2000; ++slot) {
+    native_set_slot(slot);
+    native_found found = find(forward);  // a packet, as renew() does it
+    found.flow.body.stamp = slot;
+    native_flow_repair_twin(&forward, &found);
+    native_flow_store_hop(&forward, &found);
+    for (uint32_t n = 0; n < 20; ++n) {
+      const tuple4 other = key(slot * 64 + n, IPPROTO_UDP);
+      flow4 of = flow(other, 2, 3);
+      of.body.stamp = slot;
+      insert(other, of, abi::SEEN_ACK);
+    }
+    ASSERT_TRUE(has(reverse)) << slot - kNow;
+  }
+}
+
+// ---- copies ---------------------------------------------------------------------------------
+
+TEST_F(Flows, two_cpus_that_find_a_closed_flow_do_not_both_get_its_tuple) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kClosed);
+  native_found one = find(reverse), two = find(reverse);
+  native_flow_remove_pair(&reverse, &one);
+  EXPECT_FALSE(has(forward));
+  flow4 ones{};
+  ones.src_be = 11;
+  EXPECT_EQ(insert(reverse, ones, abi::SEEN_SYN), NATIVE_DONE);
+  native_flow_remove_pair(&reverse, &two);
+  flow4 twos{};
+  twos.src_be = 22;
+  EXPECT_EQ(insert(reverse, twos, abi::SEEN_SYN), NATIVE_PRESENT);
+  EXPECT_EQ(find(reverse).flow.src_be, 11u);
+}
+
+TEST_F(Flows, removing_a_pair_spares_anothers_twin) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kClosed);
+  // The forward flow is lost, and made anew through another port.
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&forward)), NATIVE_DONE);
+  ASSERT_EQ(insert(forward, flow(forward, 2, 99), abi::SEEN_SYN), NATIVE_DONE);
+  native_found closed = find(reverse);
+  native_flow_remove_pair(&reverse, &closed);
+  EXPECT_FALSE(has(reverse));
+  EXPECT_TRUE(has(forward));
+}
+
+TEST_F(Flows, a_next_hop_is_stored_only_where_it_was_found_missing) {
+  const tuple4 forward = key(1);
+  ASSERT_EQ(insert(forward, flow(forward, 2, 3), abi::SEEN_SYN), NATIVE_DONE);
+  native_found old = find(forward);
+  old.flow.body.next_hop.device = 7;
+  native_flow_store_hop(&forward, &old);
+  EXPECT_EQ(find(forward).flow.body.next_hop.device, 7u);
+  native_found stale = find(forward);
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&forward)), NATIVE_DONE);
+  ASSERT_EQ(insert(forward, flow(forward, 22, 3), abi::SEEN_SYN), NATIVE_DONE);
+  native_flow_store_hop(&forward, &stale);
+  EXPECT_EQ(find(forward).flow.body.next_hop.device, 0u) << "the way to another endpoint";
+}
+
+TEST_F(Flows, what_was_seen_is_noted_in_both_directions) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
+  native_found found = find(forward);
+  native_flow_note_seen(&forward, &found, abi::SEEN_FIN);
+  EXPECT_EQ(seen(find(forward)), kEstablished | abi::SEEN_FIN);
+  EXPECT_EQ(seen(find(reverse)), kEstablished | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
+}
+
+// The reverse flow is lost, and its tuple becomes another connection's.
+TEST_F(Flows, what_was_seen_is_not_noted_in_anothers_twin) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
+  flow4 others{};
+  others.src_be = 33;
+  ASSERT_EQ(insert(reverse, others, kEstablished), NATIVE_DONE);
+  native_found found = find(forward);
+  native_flow_note_seen(&forward, &found, abi::SEEN_RST);
+  EXPECT_EQ(seen(find(reverse)), kEstablished);
+  EXPECT_EQ(seen(find(forward)), kEstablished | abi::SEEN_RST);
+}
+
+TEST_F(Flows, a_flow_whose_reply_tuple_is_anothers_goes) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
+  flow4 others{};
+  others.src_be = 33;
+  ASSERT_EQ(insert(reverse, others, kEstablished), NATIVE_DONE);
+  native_found found = find(forward);
+  native_flow_repair_twin(&forward, &found);
+  EXPECT_FALSE(has(forward)) << "two connections would share a reply tuple";
+  EXPECT_EQ(find(reverse).flow.src_be, 33u);
+}
+
+TEST_F(Flows, a_lost_direction_is_made_again) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished | abi::SEEN_FIN);
+  const flow4 before = find(reverse).flow;
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
+  native_found found = find(forward);
+  native_flow_repair_twin(&forward, &found);
+  const native_found again = find(reverse);
+  EXPECT_EQ(std::memcmp(&before, &again.flow, sizeof before), 0);
+  EXPECT_EQ(seen(again), kEstablished | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
+  EXPECT_EQ(again.flow.body.flags, abi::FLOW_REPLY);
+}
+
+}  // namespace
+}  // namespace maglane::test
