@@ -9,7 +9,8 @@ function(maglane_library name)
 endfunction()
 
 # maglane_test(NAME LABEL SOURCES... LINK targets...): a GoogleTest binary, run by ctest
-# under LABEL (unit: no root needed; kernel: root and BPF).
+# under LABEL (unit: no root needed; kernel: root and BPF; by add_test, script: no program
+# of ours that a sanitizer would change).
 function(maglane_test name label)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
