@@ -4,6 +4,8 @@
 // and apply, grace period included. In a bpffs directory of its own; attaches nothing. Needs root.
 #include <fmt/format.h>
 #include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -282,6 +284,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 10000));
   CLI11_PARSE(app, argc, argv);
   if (once) sizes = {100};
+  // Standard output is the figures' own.
+  spdlog::set_default_logger(spdlog::stderr_logger_st("bench_reconcile"));
+  spdlog::set_level(spdlog::level::warn);
   ::signal(SIGINT, maglane::stop_child);
   ::signal(SIGTERM, maglane::stop_child);
   std::vector<maglane::bench::Row> rows;

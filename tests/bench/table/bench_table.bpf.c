@@ -42,7 +42,10 @@ static __always_inline void make_flow(union any_flow *flow, const struct walk *w
 	flow->f4.body.stamp = walk->stamp;
 }
 
-enum { ESTABLISHED = SEEN_ACK | SEEN_ACK << SEEN_TWIN_SHIFT };
+enum {
+	ESTABLISHED = SEEN_ACK | SEEN_ACK << SEEN_TWIN_SHIFT,
+	REMOVE_TRIES = 1024,
+};
 
 static long empty_step(__u32 n, struct walk *walk)
 {
@@ -91,8 +94,17 @@ static long maglane_pair_step(__u32 n, struct walk *walk)
 
 	next_key(walk, &key);
 	make_flow(&flow, walk);
-	if (flow_insert(&key, &flow, ESTABLISHED, FAMILY_IPV4) == TABLE_DONE)
-		walk->done += flow_remove(&key, FAMILY_IPV4) == TABLE_DONE;
+	if (flow_insert(&key, &flow, ESTABLISHED, FAMILY_IPV4) != TABLE_DONE)
+		return 0;
+	/* A CPU that holds the lock may be held up by a hypervisor. */
+	for (__u32 i = 0; i < REMOVE_TRIES; i++) {
+		enum table_result result = flow_remove(&key, FAMILY_IPV4);
+
+		if (result == TABLE_BUSY)
+			continue;
+		walk->done += result == TABLE_DONE;
+		break;
+	}
 	return 0;
 }
 
