@@ -44,6 +44,12 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return ctx->gso_segs > 1;
 }
 
+/* Bytes of layer 4 payload that each segment of such a frame gets. */
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return ctx->gso_size;
+}
+
 static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 {
 	return ctx->vlan_present;
@@ -74,6 +80,11 @@ static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol
 	return 0;
 }
 
+static __always_inline void ctx_sum_changed(ctx_t *ctx, __u16 difference)
+{
+	bpf_csum_update(ctx, difference);
+}
+
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
 	return bpf_skb_load_bytes(ctx, offset, to, len);
@@ -81,7 +92,7 @@ static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 le
 
 static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from, __u32 len)
 {
-	return bpf_skb_store_bytes(ctx, offset, from, len, 0);
+	return bpf_skb_store_bytes(ctx, offset, from, len, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int ctx_push(ctx_t *ctx, __u32 room)

@@ -9,6 +9,8 @@
 #include <linux/if_ether.h>
 #include "bpf/count.h"
 #include "bpf/flow.h"
+#include "bpf/fragment.h"
+#include "bpf/reject.h"
 #include "bpf/rewrite.h"
 #include "bpf/scratch.h"
 
@@ -19,8 +21,6 @@ static __always_inline enum reason route_failure(long error)
 	switch (error) {
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return REASON_FORWARDING_DISABLED;
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return REASON_TOO_BIG;
 	default:
 		return REASON_NO_ROUTE;
 	}
@@ -34,6 +34,9 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = ctx_ifindex(ctx);
 	route->l4_protocol = *tuple_protocol(&packet->tuple, family);
+	/* Any length makes tc tell the route's MTU, as XDP does, and not the device's; the
+	 * packet's own is held against it in one place, forward. */
+	route->tot_len = 1;
 	if (family == FAMILY_IPV4) {
 		route->family = ADDRESS_FAMILY_INET;
 		route->tos = packet->tos;
@@ -106,6 +109,103 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 	return reason;
 }
 
+enum {
+	FITS = 100, /* no program's return value */
+	GSO_BY_FRAGMENTS = 0xffff,
+};
+
+/* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
+ * not, or the program's return value. */
+static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+{
+	__u32 l4 = packet->l4_offset;
+	const __u8 *data_offset;
+	__u32 header = 8;
+
+	if (ctx_is_gso(ctx) && l4 <= MAX_HEADERS * 4) {
+		if (*tuple_protocol(&packet->tuple, family) == IPPROTO_TCP) {
+			data_offset = ctx_at(ctx, l4 + 12, 1);
+			header = data_offset ? (*data_offset >> 4) * 4 : 20;
+		}
+		/* Of SCTP the sender has sized every chunk itself. */
+		if (ctx_gso_size(ctx) == GSO_BY_FRAGMENTS ||
+		    l4 - L3_OFFSET + header + ctx_gso_size(ctx) <= mtu)
+			return FITS;
+	}
+	return too_big(ctx, packet, mtu, family);
+}
+
+static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
+}
+
+static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
+}
+
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+{
+	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
+}
+
+static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
+					   union any_flow *flow, __u8 kind, int family)
+{
+	if (kind & PACKET_LATER_FRAGMENT)
+		return rewrite_addresses(ctx, flow, family);
+	if (kind & PACKET_SCTP)
+		return rewrite_sctp(ctx, packet, flow, family);
+	return rewrite(ctx, packet, flow, family);
+}
+
+/* What is more to some packets, once their flow is known and its next hop has been looked up
+ * if need be; and the end of those that have gone far enough. */
+static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
+					   union any_flow *flow, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	struct flow_body *body = flow_body(flow, family);
+	const int unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
+	const __u8 kind = *packet_kind(packet, family);
+
+	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1)
+		return drop(ctx, REASON_TTL_EXCEEDED);
+	if (!scratch)
+		return drop(ctx, REASON_REWRITE_FAILED);
+	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
+		return pass(ctx, REASON_TO_TC);
+	if (!unresolved && body->mtu && packet->ip_len > body->mtu) {
+		int verdict = oversize(ctx, packet, body->mtu, family);
+
+		if (verdict != FITS)
+			return verdict;
+	}
+	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
+	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
+		return drop(ctx, REASON_SCTP_FRAGMENT);
+	if (rewrite_unusual(ctx, packet, flow, kind, family))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	if (kind & PACKET_FIRST_FRAGMENT)
+		fragment_remember(packet, &scratch->fragment_key, family);
+	if (unresolved) {
+		count(ctx, REASON_RESOLVING);
+		return ctx_resolve(ctx, &scratch->route);
+	}
+	return send(ctx, &body->next_hop);
+}
+
+static __noinline int forward_unusual4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return forward_unusual(ctx, packet, flow, FAMILY_IPV4);
+}
+
+static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
+}
+
 /* A packet of a flow, from state to the wire. */
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
@@ -116,8 +216,6 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 	int unresolved;
 
 	flow_note_seen(&packet->tuple, flow, seen_in(packet, protocol), family);
-	if (packet->ttl <= 1)
-		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
 		enum reason reason = REASON_TABLE_BUSY;
 
@@ -127,11 +225,18 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
 	}
+	if (packet->ttl <= 1)
+		return family == FAMILY_IPV4 ? forward_unusual4(ctx, packet, &flow->answer) :
+					       forward_unusual6(ctx, packet, &flow->answer);
 	unresolved = body->stamp != stamp;
 	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
 		return pass(ctx, REASON_TO_TC);
-	if (!unresolved && body->mtu && packet->ip_len > body->mtu && !ctx_is_gso(ctx))
-		return drop(ctx, REASON_TOO_BIG);
+	if (!unresolved && body->mtu && packet->ip_len > body->mtu) {
+		int verdict = oversize(ctx, packet, body->mtu, family);
+
+		if (verdict != FITS)
+			return verdict;
+	}
 	if (rewrite(ctx, packet, &flow->answer, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {

@@ -4,23 +4,23 @@
 #define MAGLANE_REWRITE_H
 
 #include "bpf/checksum.h"
+#include "bpf/crc32c.h"
 #include "bpf/flow.h"
 #include "bpf/parse.h"
 
-/* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
-static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				   int family)
+/* TTL or hop limit as the packet came. */
+static __always_inline __u8 rewrite_ttl(ctx_t *ctx, int family)
+{
+	const __u8 *ttl = ctx_at(ctx, L3_OFFSET + (family == FAMILY_IPV4 ? 8 : 7), 1);
+
+	return ttl ? *ttl : 0;
+}
+
+/* The IP header: addresses, TTL, its checksum. */
+static __always_inline int rewrite_ip(ctx_t *ctx, union any_flow *flow, int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
-	__u8 protocol = *tuple_protocol(&packet->tuple, family);
-	__u32 l4 = packet->l4_offset;
-	__be16 *ports;
 
-	if (l4 > MAX_HEADERS * 4)
-		return -1;
-	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
-			    body->addr_csum, body->port_csum))
-		return -1;
 	if (family == FAMILY_IPV4) {
 		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
 
@@ -40,6 +40,81 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
 		ip->hop_limit--;
 	}
+	return 0;
+}
+
+/* A fragment that has no layer 4 header. */
+static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, int family)
+{
+	if (rewrite_ip(ctx, flow, family))
+		return -1;
+	if (family == FAMILY_IPV6)
+		ctx_sum_changed(ctx, flow_body(flow, family)->addr_csum);
+	return 0;
+}
+
+/* Ports as they stand in a header, in its order. */
+static __always_inline __u32 tuple_ports(void *tuple, int family)
+{
+	union {
+		__be16 be[2];
+		__u32 word;
+	} ports = {.be = {*tuple_src_port(tuple, family), *tuple_dst_port(tuple, family)}};
+
+	return ports.word;
+}
+
+/* The same of a flow's answer. */
+static __always_inline __u32 flow_ports(union any_flow *flow, int family)
+{
+	union {
+		__be16 be[2];
+		__u32 word;
+	} ports = {.be = {*flow_src_port(flow, family), *flow_dst_port(flow, family)}};
+
+	return ports.word;
+}
+
+/*
+ * SCTP: its checksum is over the packet alone, without addresses. Whoever leaves it to a device
+ * to make the checksum has left a 0 there, which must stay.
+ */
+static __always_inline int rewrite_sctp(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					int family)
+{
+	__u32 l4 = packet->l4_offset;
+	struct sctp_header sctp;
+	__u32 ports;
+
+	if (l4 > MAX_HEADERS * 4 || ctx_load(ctx, l4, &sctp, sizeof(sctp)))
+		return -1;
+	__builtin_memcpy(&ports, &sctp, sizeof(ports));
+	if (sctp.checksum)
+		sctp.checksum ^= crc32c_difference(ports ^ flow_ports(flow, family),
+						   packet->ip_len - (l4 - L3_OFFSET));
+	sctp.src_port_be = *flow_src_port(flow, family);
+	sctp.dst_port_be = *flow_dst_port(flow, family);
+	if (ctx_store(ctx, l4, &sctp, sizeof(sctp)))
+		return -1;
+	return rewrite_addresses(ctx, flow, family);
+}
+
+/* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
+static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+				   int family)
+{
+	const struct flow_body *body = flow_body(flow, family);
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
+	__u32 l4 = packet->l4_offset;
+	__be16 *ports;
+
+	if (l4 > MAX_HEADERS * 4)
+		return -1;
+	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
+			    body->addr_csum, body->port_csum))
+		return -1;
+	if (rewrite_ip(ctx, flow, family))
+		return -1;
 	ports = ctx_at(ctx, l4, 4);
 	if (!ports)
 		return -1;

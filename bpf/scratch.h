@@ -8,6 +8,8 @@
 #define MAGLANE_SCRATCH_H
 
 #include <linux/bpf.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include "bpf/flow.h"
 
 enum {
@@ -43,7 +45,34 @@ struct reservation {
 	__u8 pad[5];
 };
 
+/* How many ICMP errors this CPU may still send. */
+struct refusal_budget {
+	__u64 refilled; /* jiffies */
+	__u64 left;
+};
+
+union ip_header {
+	struct iphdr v4;
+	struct ipv6hdr v6;
+	__be32 words[10];
+};
+
+/* An ICMP error, taken apart. Offsets are from the start of the frame. */
+struct icmp_error {
+	union ip_header outer;
+	union ip_header inner; /* of the packet that it is about, as its receiver saw it */
+	union any_tuple answer; /* what would answer that packet: the key of the flow back */
+	__be16 ports_be[2];	/* of the packet that it is about */
+	__u32 inner_offset;
+	__u32 l4_offset; /* of the packet that it is about */
+	__u32 end;	 /* of the quote */
+	__u32 pad;
+};
+
 struct scratch {
+	struct refusal_budget refusals;
+	struct icmp_error icmp;
+	struct fragment_key fragment_key;
 	struct connection connection;
 	struct reservation reservation;
 	struct flow other; /* somebody else's, looked at in passing */

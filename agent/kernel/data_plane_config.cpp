@@ -24,6 +24,9 @@ struct TimeoutSeconds {
   uint32_t udp_replied = 120;
 };
 
+// ICMP errors a second and CPU, as Linux limits its own (net.ipv4.icmp_msgs_per_sec).
+constexpr uint32_t kRefusalsPerSecond = 1000;
+
 abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
   auto slots = [&](uint64_t seconds) {
     return static_cast<uint32_t>(std::max<uint64_t>(2, (seconds * hz) >> shift));
@@ -101,6 +104,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.ipv4 = options.ipv4;
   config.ipv6 = options.ipv6;
   config.masquerade_all = options.masquerade_all;
+  config.refusals_per_second = kRefusalsPerSecond;
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
     return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};
   }

@@ -43,6 +43,7 @@ struct Arrival {
   uint16_t gso_segments = 0;
   uint32_t linear = 0;  // natively at tc: bytes in the first part of the buffer, 0: all
   bool vlan = false;    // natively: a tag that the device has taken out
+  uint16_t gso_size = 1400;  // bytes of payload in each segment
 };
 
 // Maps by their names in bpf/maps.h, on a node whose network is known.

@@ -18,11 +18,15 @@ std::string expect(const RunResult& result, Verdict verdict, reason why) {
 }
 
 uint8_t tcp_flags(const Packet& packet) {
-  return packet.protocol() == kProtoTcp ? parse(packet.bytes()).tcp_flags : 0;
+  return packet.protocol() == kProtoTcp && !packet.is_later_part() ? packet.tcp_flags() : 0;
 }
 
 bool in(const char* cidr, const IpAddress& address) {
   return Cidr::parse(cidr)->contains(address);
+}
+
+bool is_service_address(const IpAddress& address) {
+  return in("172.20.0.0/16", address) || in("fc00::/112", address);
 }
 
 std::vector<uint16_t> source_ports(const node_config& config) {
@@ -76,6 +80,14 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   // XDP hands over what it cannot send, or what is nobody's business at tc either.
   if (runs.size() > 1 && runs[0].reason != REASON_TO_TC && runs[0].reason != result.reason)
     return "XDP passed a packet on with another reason";
+  if (packet.quoted()) return check_error(packet, arrival, result);
+  if (packet.is_later_part()) return check_later_fragment(packet, arrival, result);
+  const bool sent = result.verdict == Verdict::redirect || result.verdict == Verdict::transmit;
+  const bool forwarded = result.reason == REASON_TRANSMITTED || result.reason == REASON_REDIRECTED ||
+                         result.reason == REASON_RESOLVING;
+  if (packet.is_first_part() && sent && forwarded)
+    datagrams_[{packet.source().address, packet.destination().address, packet.id_value()}] = {
+        packet.source(), packet.destination()};
   bool reply = false;
   const Position known = find(packet.source(), packet.destination(), reply);
   if (known == connections_.end()) return check_new(packet, arrival, result);
@@ -100,6 +112,40 @@ std::string Model::check_known(Position connection, bool reply, const Packet& pa
   if (flags & kRst) connection->reset = true;
   const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
                                 : packet.from(connection->source).to(connection->endpoint);
+  return check_sent(expected, arrival, result);
+}
+
+// Of a packet that frontends do not serve, for the reason given.
+std::string Model::check_unserved(const IpAddress& to, reason why, const RunResult& result) const {
+  for (const auto& one : cluster_.frontends())
+    if (one.address.address == to && one.type != FRONTEND_NODE_PORT) return expect(result, Verdict::drop, why);
+  if (is_service_address(to)) return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
+  return expect(result, Verdict::pass, REASON_NOT_OURS);
+}
+
+// Goes where the first fragment of its datagram went; it has no ports of its own.
+std::string Model::check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result) {
+  const auto first =
+      datagrams_.find({packet.source().address, packet.destination().address, packet.id_value()});
+  bool reply = false;
+  const Position known = first == datagrams_.end() ? connections_.end()
+                                                   : find(first->second.first, first->second.second, reply);
+  if (known == connections_.end())
+    return check_unserved(packet.destination().address, REASON_FRAGMENT, result);
+  const auto& [source, destination] = first->second;
+  return check_known(known, reply, packet.from(source).to(destination), arrival, result);
+}
+
+// To whoever sent the packet that it is about, as it was sent.
+std::string Model::check_error(const Packet& error, const Arrival& arrival, const RunResult& result) {
+  const Packet& quoted = *error.quoted();
+  bool reply = false;
+  const Position known = find(quoted.destination(), quoted.source(), reply);
+  if (known == connections_.end())
+    return check_unserved(error.destination().address, REASON_UNSUPPORTED_PROTOCOL, result);
+  const auto [other, sender] = known->answer(reply);
+  Packet expected = error.requoted(quoted.from(sender).to(other)).to_address(sender.address);
+  if (other.address != quoted.destination().address) expected = expected.from_address(other.address);
   return check_sent(expected, arrival, result);
 }
 
@@ -138,7 +184,7 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
     return result.frame == port_unreachable(packet) ? std::string() : "wrong ICMP error";
   };
   if (!frontend && service_address) return refuse(REASON_UNUSED_PORT);
-  if (!frontend && (in("172.20.0.0/16", to.address) || in("fc00::/112", to.address)))
+  if (!frontend && is_service_address(to.address))
     return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
   if (!frontend) return expect(result, Verdict::pass, REASON_NOT_OURS);
   const bool pod = is_pod(packet, arrival);

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/packets/cluster.h"
@@ -26,8 +28,8 @@ class Model {
     flows_ = 0;
   }
 
-  // What is wrong with what became of a well-formed TCP or UDP packet with TTL to spare; empty
-  // if nothing. runs: of each program that saw it.
+  // What is wrong with what became of a well-formed TCP or UDP packet with TTL to spare, or an
+  // ICMP error made by Packet::about; empty if nothing. runs: of each program that saw it.
   std::string check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs);
 
   // After each check: what is wrong with the flows that there are. A full table may give up
@@ -52,6 +54,9 @@ class Model {
 
   std::string check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                           const RunResult& result);
+  std::string check_error(const Packet& error, const Arrival& arrival, const RunResult& result);
+  std::string check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result);
+  std::string check_unserved(const IpAddress& to, abi::reason why, const RunResult& result) const;
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);
@@ -74,6 +79,8 @@ class Model {
   Cluster cluster_;
   const Network& network_;
   std::list<Connection> connections_;
+  // Ends of the datagrams whose first fragment was sent: by addresses and identification.
+  std::map<std::tuple<IpAddress, IpAddress, uint16_t>, Ends> datagrams_;
   size_t flows_ = 0;  // in the table, after the last packet
   Family family_ = Family::ipv4;
 };

@@ -24,7 +24,7 @@
 // when its entry is deleted, so that the address sanitizer sees every use beyond that. Only
 // where the map's memory is written directly (`memory`) do its values follow each other.
 struct native_map {
-  enum class Kind { hash, array, memory };
+  enum class Kind { hash, lru, array, memory };
 
   native_map(Kind kind, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
@@ -50,6 +50,7 @@ struct native_map {
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
   };
+  bool hashed() const { return kind_ == Kind::hash || kind_ == Kind::lru; }
   void* value_at(const std::string& key, const void* initial);
 
   Kind kind_;
@@ -91,6 +92,7 @@ using NativeProgram = int (*)(native_packet*);
 // Runs a program on a copy of `frame`. linear: how many bytes lie in the first part of the
 // buffer (tc only); 0: all.
 NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex,
-                        uint32_t linear = 0, uint16_t gso_segments = 0, bool vlan = false);
+                        uint32_t linear = 0, uint16_t gso_segments = 0, bool vlan = false,
+                        uint16_t gso_size = 0);
 
 }  // namespace maglane::test
