@@ -317,8 +317,7 @@ MAGLANE_ASSERT_SIZE(struct fragment_key, 40);
 
 /* Map "fragments", LRU hash: first fragments that were forwarded lately. */
 struct fragment {
-	__be16 src_port_be;
-	__be16 dst_port_be;
+	__be32 ports_be; /* source, then destination, as they stand in the packet */
 	__u8 protocol;
 	__u8 pad[3];
 	__u32 slot; /* when the first one came */

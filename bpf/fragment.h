@@ -95,9 +95,7 @@ static __always_inline int fragment_follow(struct packet *packet, const struct f
 
 	if (!first || idle_slots(clock_slot(), first->slot) > FRAGMENT_SLOTS)
 		return 0;
-	*tuple_src_port(&packet->tuple, family) = first->src_port_be;
-	*tuple_dst_port(&packet->tuple, family) = first->dst_port_be;
-	*tuple_protocol(&packet->tuple, family) = first->protocol;
+	tuple_set_tail(&packet->tuple, first->ports_be, first->protocol, family);
 	packet->tcp_flags = 0;
 	return 1;
 }
@@ -137,8 +135,7 @@ static __always_inline void fragment_remember(struct packet *packet,
 					      const struct fragment_key *key, int family)
 {
 	struct fragment first = {
-		.src_port_be = *tuple_src_port(&packet->tuple, family),
-		.dst_port_be = *tuple_dst_port(&packet->tuple, family),
+		.ports_be = tuple_ports(&packet->tuple, family),
 		.protocol = *tuple_protocol(&packet->tuple, family),
 		.slot = clock_slot(),
 	};

@@ -70,7 +70,7 @@ static __always_inline __u8 *tuple_protocol(void *tuple, int family)
 }
 
 /* Bits of enum packet_kind. They are in the tuple's padding, which tables do not look at and
- * which is cleared in any case, so that plain packets pay nothing for them. */
+ * which tuple_set_tail clears in any case, so that plain packets pay nothing for them. */
 static __always_inline __u8 *packet_kind(struct packet *packet, int family)
 {
 	return family == FAMILY_IPV4 ? &packet->tuple.t4.pad[0] : &packet->tuple.t6.pad[0];
@@ -81,6 +81,20 @@ static __always_inline void packet_mark(struct packet *packet, __u8 kind, int fa
 {
 	*packet_kind(packet, family) |= kind;
 	packet->ttl = 0;
+}
+
+/* Ports (as in the packet), protocol and pad at once: whoever reads them as one word would wait
+ * for the parts of it to reach the cache. */
+static __always_inline void tuple_set_tail(union any_tuple *tuple, __u32 ports, __u8 protocol,
+					   int family)
+{
+	tuple->words[family == FAMILY_IPV4 ? 1 : 4] = ports | (__u64)protocol << 32;
+}
+
+/* Source and destination port, as they stand in the packet. */
+static __always_inline __u32 tuple_ports(const union any_tuple *tuple, int family)
+{
+	return tuple->words[family == FAMILY_IPV4 ? 1 : 4];
 }
 
 static __always_inline void addr_copy(__be32 *to, const __be32 *from, int family)

@@ -73,8 +73,7 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 	}
 	if (needed < header || (needed > room && !(first && protocol != IPPROTO_TCP)))
 		return PARSED_MALFORMED;
-	*tuple_src_port(&packet->tuple, family) = l4->src_port_be;
-	*tuple_dst_port(&packet->tuple, family) = l4->dst_port_be;
+	tuple_set_tail(&packet->tuple, *(__u32 *)l4, protocol, family);
 	return PARSED_OK;
 }
 
@@ -94,10 +93,8 @@ static __always_inline enum parsed parse_ipv4(ctx_t *ctx, struct packet *packet)
 
 	if (!ip)
 		return PARSED_NO_ADDRESS;
-	packet->tuple.t4.src_be = ip->saddr;
-	packet->tuple.t4.dst_be = ip->daddr;
+	packet->tuple.words[0] = ip->saddr | (__u64)ip->daddr << 32;
 	packet->tuple.t4.protocol = ip->protocol;
-	packet->tuple.t4.pad[0] = packet->tuple.t4.pad[1] = packet->tuple.t4.pad[2] = 0;
 	packet->ttl = ip->ttl;
 	packet->tos = ip->tos;
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->tot_len), 0);
@@ -156,7 +153,6 @@ static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 	if (!ip)
 		return PARSED_NO_ADDRESS;
 	__builtin_memcpy(packet->tuple.t6.src_be, &ip->saddr, 32);
-	packet->tuple.t6.pad[0] = packet->tuple.t6.pad[1] = packet->tuple.t6.pad[2] = 0;
 	packet->ttl = ip->hop_limit;
 	packet->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->payload_len), sizeof(*ip));
@@ -197,13 +193,14 @@ struct sctp_header {
 static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct sctp_header sctp;
+	__u32 ports;
 	__u32 offset = packet->l4_offset;
 
 	if (offset > MAX_HEADERS * 4 || packet->ip_len < offset - L3_OFFSET + sizeof(sctp) ||
 	    ctx_load(ctx, offset, &sctp, sizeof(sctp)))
 		return PARSED_MALFORMED;
-	*tuple_src_port(&packet->tuple, family) = sctp.src_port_be;
-	*tuple_dst_port(&packet->tuple, family) = sctp.dst_port_be;
+	__builtin_memcpy(&ports, &sctp, sizeof(ports));
+	tuple_set_tail(&packet->tuple, ports, IPPROTO_SCTP, family);
 	packet->tcp_flags = 0;
 	packet_mark(packet, PACKET_SCTP, family);
 	return PARSED_OK;

@@ -53,28 +53,6 @@ static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, i
 	return 0;
 }
 
-/* Ports as they stand in a header, in its order. */
-static __always_inline __u32 tuple_ports(void *tuple, int family)
-{
-	union {
-		__be16 be[2];
-		__u32 word;
-	} ports = {.be = {*tuple_src_port(tuple, family), *tuple_dst_port(tuple, family)}};
-
-	return ports.word;
-}
-
-/* The same of a flow's answer. */
-static __always_inline __u32 flow_ports(union any_flow *flow, int family)
-{
-	union {
-		__be16 be[2];
-		__u32 word;
-	} ports = {.be = {*flow_src_port(flow, family), *flow_dst_port(flow, family)}};
-
-	return ports.word;
-}
-
 /*
  * SCTP: its checksum is over the packet alone, without addresses. Whoever leaves it to a device
  * to make the checksum has left a 0 there, which must stay.
@@ -106,21 +84,13 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 	const struct flow_body *body = flow_body(flow, family);
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 l4 = packet->l4_offset;
-	__be16 *ports;
 
 	if (l4 > MAX_HEADERS * 4)
 		return -1;
-	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
-			    body->addr_csum, body->port_csum))
+	if (ctx_edit_l4(ctx, family, protocol, l4, protocol == IPPROTO_TCP ? 16 : 6,
+			flow_ports(flow, family), body->addr_csum, body->port_csum))
 		return -1;
-	if (rewrite_ip(ctx, flow, family))
-		return -1;
-	ports = ctx_at(ctx, l4, 4);
-	if (!ports)
-		return -1;
-	ports[0] = *flow_src_port(flow, family);
-	ports[1] = *flow_dst_port(flow, family);
-	return 0;
+	return rewrite_ip(ctx, flow, family);
 }
 
 #endif

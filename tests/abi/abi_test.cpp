@@ -77,7 +77,7 @@ const std::vector<Structure>& structures() {
                 FIELD(flow6, dst_port_be), FIELD(flow6, body), FIELD(flow6, pad)),
       STRUCTURE(fragment_key, FIELD(fragment_key, src_be), FIELD(fragment_key, dst_be), FIELD(fragment_key, id_be),
                 FIELD(fragment_key, protocol), FIELD(fragment_key, family), FIELD(fragment_key, pad)),
-      STRUCTURE(fragment, FIELD(fragment, src_port_be), FIELD(fragment, dst_port_be), FIELD(fragment, protocol),
+      STRUCTURE(fragment, FIELD(fragment, ports_be), FIELD(fragment, protocol),
                 FIELD(fragment, pad), FIELD(fragment, slot)),
       STRUCTURE(flow_entry4, FIELD(flow_entry4, tuple), FIELD(flow_entry4, flow)),
       STRUCTURE(flow_entry6, FIELD(flow_entry6, tuple), FIELD(flow_entry6, flow)),
