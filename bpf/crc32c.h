@@ -15,6 +15,14 @@
 
 #define CRC32C_POLYNOMIAL 0x82f63b78U
 
+/* A loop here would make the compiler put the powers into memory, which BPF programs have none
+ * of but for config. */
+#ifdef __bpf__
+#define CRC32C_UNROLL _Pragma("unroll")
+#else
+#define CRC32C_UNROLL
+#endif
+
 /* The product of two polynomials. Global and weak: see flow.h. */
 __weak __u32 crc32c_multiply(__u32 a, __u32 b)
 {
@@ -71,7 +79,8 @@ static __always_inline __u32 crc32c_power(__u32 power)
  * bytes, as they stand in memory, change by `difference` (exclusive or). */
 __weak __u32 crc32c_difference(__u32 difference, __u32 length)
 {
-	_Pragma("unroll") for (__u32 power = 0; power < 16; power++)
+	CRC32C_UNROLL
+	for (__u32 power = 0; power < 16; power++)
 		if (length >> power & 1)
 			difference = crc32c_multiply(difference, crc32c_power(power));
 	return difference;

@@ -71,7 +71,7 @@ def narrow(lab, node, host, family):
     target = address(host, family)
     device = "eth0" if host == "client" else host
     old = lab.exec(node, "ip", version, "route", "show", target).stdout.split()
-    lab.exec(node, "ip", version, "route", "replace", target, "dev", device, "mtu", str(NARROW))
+    lab.exec(node, "ip", version, "route", "replace", target, "dev", device, "mtu", "lock", str(NARROW))
     try:
         yield
     finally:

@@ -182,7 +182,7 @@ std::string Network::build_commands() const {
     else
       commands += fmt::format("route replace {}{} dev {}{}\n", target,
                               route.gateway ? " via " + route.gateway->to_string() : "",
-                              device(route.device).name, route.mtu ? fmt::format(" mtu {}", route.mtu) : "");
+                              device(route.device).name, route.mtu ? fmt::format(" mtu lock {}", route.mtu) : "");
   }
   for (const auto& [where, to] : neighbours_)
     commands += fmt::format("neigh replace {} lladdr {} nud permanent dev {}\n", where.second.to_string(),

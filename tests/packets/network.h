@@ -45,7 +45,7 @@ struct NetworkRoute {
   Kind kind = Kind::unicast;
   uint32_t device = 0;
   std::optional<IpAddress> gateway;
-  uint32_t mtu = 0;  // 0: the device's
+  uint32_t mtu = 0;  // locked, as the kernel wants it of what it forwards; 0: the device's
 };
 
 struct NextHop {

@@ -184,7 +184,8 @@ Packet packet_of(const World& world, const Step& step, const History& history) {
   if (step.shape % 13 == 1 && world.family() == Family::ipv6)
     packet = packet.extension(kExtHopByHop).extension(kExtDestination);
   if (step.shape % 8 == 5) return error_of(world, step, packet);
-  if (step.shape % 8 == 6) {
+  // SCTP's go no further than their first one, which leaves no trace of what was chosen.
+  if (step.shape % 8 == 6 && world.protocol() != kProtoSctp) {
     const Packet whole = packet.payload_size(100).id(static_cast<uint16_t>(step.damage >> 8 & 1));
     return step.damage >> 9 & 1 ? whole.part(64, 32) : whole.part(0, 64);
   }
