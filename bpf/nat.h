@@ -39,7 +39,7 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 
 /* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
  * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
- * in use. */
+ * in use; -2: it may be, but there was a RST. */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
@@ -57,8 +57,8 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 		reservation->found = 1;
 		return 1;
 	}
-	if (!closed)
-		return -1;
+	if (!closed && !(reservation->last_resort && seen_reset(seen)))
+		return seen_reset(seen) ? -2 : -1;
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
 }
@@ -78,6 +78,7 @@ static __always_inline long reserve_port(__u32 n, int family)
 	reservation = &scratch->reservation;
 	reverse = &reservation->reverse;
 	flow = &reservation->flow;
+	n += reservation->first;
 	port = reservation->own_port_be;
 	if (reservation->source_translated || n)
 		port = __builtin_bswap16(source_port(reservation->hash, n));
@@ -95,6 +96,10 @@ static __always_inline long reserve_port(__u32 n, int family)
 		if (whose > 0) {
 			reservation->reason = REASON_COUNT;
 			return 1;
+		}
+		if (whose == -2 && !reservation->doubtful) {
+			reservation->doubtful = 1;
+			reservation->doubtful_n = n;
 		}
 		if (whose < 0)
 			return 0;
@@ -118,7 +123,16 @@ static long reserve_port6(__u32 n, void *unused)
 	return reserve_port(n, FAMILY_IPV6);
 }
 
-/* Makes the reverse flow with the first source port that is free. REASON_COUNT: done. */
+static __always_inline void reserve(__u32 tries, int family)
+{
+	if (family == FAMILY_IPV4)
+		bpf_loop(tries, reserve_port4, NULL, 0);
+	else
+		bpf_loop(tries, reserve_port6, NULL, 0);
+}
+
+/* Makes the reverse flow with the first source port that is free; where none is, with one of a
+ * connection that was reset, as it seems. REASON_COUNT: done. */
 static __always_inline enum reason nat_reserve(struct packet *packet,
 					       const struct connection *connection,
 					       struct reservation *reservation, int family)
@@ -147,10 +161,12 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
 	*tuple_protocol(reverse, family) = protocol;
 
-	if (family == FAMILY_IPV4)
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port4, NULL, 0);
-	else
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port6, NULL, 0);
+	reserve(SOURCE_PORT_TRIES, family);
+	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
+		reservation->first = reservation->doubtful_n;
+		reservation->last_resort = 1;
+		reserve(1, family);
+	}
 	return reservation->reason;
 }
 

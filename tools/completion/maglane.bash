@@ -33,7 +33,7 @@ _maglane() {
     --wait | --source | --destination | --port) return ;;
     --protocol) choices="tcp udp" ;;
     --family) choices="4 6" ;;
-    --state) choices="opening established closing closed new replied" ;;
+    --state) choices="opening established closing reset closed new replied" ;;
     --service) choices=$(_maglane_services "$program") ;;
   esac
   if [[ -z $choices ]]; then

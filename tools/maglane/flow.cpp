@@ -50,8 +50,8 @@ void add_filters(CLI::App& command, Filters& filters) {
       .add_option("--service", filters.service, "NAMESPACE/NAME[:PORT], or NAME where that is unambiguous")
       ->option_text("SERVICE");
   command
-      .add_option("--state", filters.state, "TCP: opening, established, closing, closed; UDP: new, replied")
-      ->check(CLI::IsMember({"opening", "established", "closing", "closed", "new", "replied"}))
+      .add_option("--state", filters.state, "TCP: opening, established, closing, reset, closed; UDP: new, replied")
+      ->check(CLI::IsMember({"opening", "established", "closing", "reset", "closed", "new", "replied"}))
       ->option_text("STATE");
   command.add_option("--family", filters.family, "4 or 6")
       ->check(CLI::IsMember({4, 6}))
