@@ -31,7 +31,7 @@ _maglane() {
     --bpffs) compopt -o dirnames; return ;;
     --socket) compopt -o default; return ;;
     --wait | --source | --destination | --port) return ;;
-    --protocol) choices="tcp udp" ;;
+    --protocol) choices="tcp udp sctp" ;;
     --family) choices="4 6" ;;
     --state) choices="opening established closing reset closed new replied" ;;
     --service) choices=$(_maglane_services "$program") ;;
