@@ -10,6 +10,7 @@
 
 #include "bpf/checksum.h"
 #include "bpf/flow.h"
+#include "bpf/node_socket.h"
 #include "bpf/scratch.h"
 #include "bpf/select.h"
 
@@ -63,8 +64,13 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 	return 0;
 }
 
+/* What the search needs of its caller. */
+struct port_search {
+	ctx_t *ctx;
+};
+
 /* Tries the n-th port. 1: the search is over, reservation->reason says how. */
-static __always_inline long reserve_port(__u32 n, int family)
+static __always_inline long reserve_port(__u32 n, struct port_search *search, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	struct reservation *reservation;
@@ -85,6 +91,9 @@ static __always_inline long reserve_port(__u32 n, int family)
 	if (!port)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
+	if (reservation->source_translated &&
+	    node_socket_has(search->ctx, reverse, &scratch->socket, family))
+		return 0;
 	flow_set_checksums(flow, reverse, family);
 	flow_body(flow, family)->flags = FLOW_REPLY;
 	if (reservation->source_translated || port != reservation->own_port_be)
@@ -113,27 +122,29 @@ static __always_inline long reserve_port(__u32 n, int family)
 	return 1;
 }
 
-static long reserve_port4(__u32 n, void *unused)
+static long reserve_port4(__u32 n, struct port_search *search)
 {
-	return reserve_port(n, FAMILY_IPV4);
+	return reserve_port(n, search, FAMILY_IPV4);
 }
 
-static long reserve_port6(__u32 n, void *unused)
+static long reserve_port6(__u32 n, struct port_search *search)
 {
-	return reserve_port(n, FAMILY_IPV6);
+	return reserve_port(n, search, FAMILY_IPV6);
 }
 
-static __always_inline void reserve(__u32 tries, int family)
+static __always_inline void reserve(ctx_t *ctx, __u32 tries, int family)
 {
+	struct port_search search = {.ctx = ctx};
+
 	if (family == FAMILY_IPV4)
-		bpf_loop(tries, reserve_port4, NULL, 0);
+		bpf_loop(tries, reserve_port4, &search, 0);
 	else
-		bpf_loop(tries, reserve_port6, NULL, 0);
+		bpf_loop(tries, reserve_port6, &search, 0);
 }
 
 /* Makes the reverse flow with the first source port that is free; where none is, with one of a
  * connection that was reset, as it seems. REASON_COUNT: done. */
-static __always_inline enum reason nat_reserve(struct packet *packet,
+static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet,
 					       const struct connection *connection,
 					       struct reservation *reservation, int family)
 {
@@ -161,11 +172,11 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
 	*tuple_protocol(reverse, family) = protocol;
 
-	reserve(SOURCE_PORT_TRIES, family);
+	reserve(ctx, SOURCE_PORT_TRIES, family);
 	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
 		reservation->first = reservation->doubtful_n;
 		reservation->last_resort = 1;
-		reserve(1, family);
+		reserve(ctx, 1, family);
 	}
 	return reservation->reason;
 }
@@ -182,7 +193,7 @@ static __always_inline void nat_release(struct packet *packet, struct reservatio
  * Makes both flows of a new connection. `flow->answer` holds the next hop already; the rest
  * of it is filled in here. REASON_COUNT: done, *flow is the forward flow.
  */
-static __always_inline enum reason nat_make_flows(struct packet *packet,
+static __always_inline enum reason nat_make_flows(ctx_t *ctx, struct packet *packet,
 						  struct scratch *scratch, struct flow *flow,
 						  int family)
 {
@@ -195,7 +206,7 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 	__be16 port;
 
 	__builtin_memset(reservation, 0, sizeof(*reservation));
-	reason = nat_reserve(packet, connection, reservation, family);
+	reason = nat_reserve(ctx, packet, connection, reservation, family);
 	if (reason != REASON_COUNT)
 		return reason;
 	port = *tuple_dst_port(&reservation->reverse, family);

@@ -259,7 +259,7 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
 	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
 	if (reason == REASON_COUNT)
-		reason = nat_make_flows(packet, scratch, flow, family);
+		reason = nat_make_flows(ctx, packet, scratch, flow, family);
 	if (reason == REASON_COUNT)
 		return 1;
 	*verdict = drop(ctx, reason);

@@ -81,6 +81,7 @@ struct scratch {
 	struct reservation reservation;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
+	struct bpf_sock_tuple socket;
 	__u32 quote[QUOTE_MAX / 4];
 };
 

@@ -213,6 +213,23 @@ void second_run_of_ports_is_used(Scenario& s) {
             (std::set<uint16_t>{s.cluster.config.snat_port_min[0], s.cluster.config.snat_port_min[1]}));
 }
 
+// Of the node's own sockets: replies to it must not be taken for the connection's, nor the other
+// way round.
+void port_that_a_socket_of_the_node_has(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 3;
+  s.cluster.config.snat_port_count[1] = 0;
+  const uint16_t port = s.cluster.config.snat_port_min[0];
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  s.load();
+  s.plane.bind_socket(s.node(port + 1), s.variant.protocol);
+  std::set<uint16_t> ports;
+  for (const uint16_t client : {uint16_t{40000}, uint16_t{40001}})
+    ports.insert(s.uplink(s.first(s.client(client), s.node()))
+                     .sent_from_new_port(s.first(s.node(0), s.remote()).hop()));
+  EXPECT_EQ(ports, (std::set<uint16_t>{port, static_cast<uint16_t>(port + 2)}));
+  s.uplink(s.first(s.client(40002), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+}
+
 void same_port_towards_different_endpoints(Scenario& s) {
   // Ports are unique per remote address and port, not per node.
   s.cluster.config.snat_port_count[0] = 1;
@@ -385,6 +402,7 @@ std::vector<Case> connection_cases() {
       {"refused_by_the_server_is_reopened", refused_by_the_server_is_reopened, Case::tcp_only},
       {"translated_port_is_free_once_closed", translated_port_is_free_once_closed, Case::tcp_only},
       {"second_run_of_ports_is_used", second_run_of_ports_is_used},
+      {"port_that_a_socket_of_the_node_has", port_that_a_socket_of_the_node_has, Case::no_sctp},
       {"same_port_towards_different_endpoints", same_port_towards_different_endpoints},
       {"lost_flow_finds_its_port_again", lost_flow_finds_its_port_again},
       {"lost_forward_flow_is_made_again", lost_forward_flow_is_made_again},
