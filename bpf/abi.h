@@ -227,12 +227,12 @@ enum flow_seen {
 	SEEN_SYN = 1 << 0,
 	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
 	SEEN_FIN = 1 << 2,
-	SEEN_RST = 1 << 3,
+	SEEN_RST = 1 << 3, /* taken back when the connection goes on; one that is beyond doubt is
+			    * noted as a FIN of both directions as well */
 	SEEN_TWIN_SHIFT = 4, /* the same of the other direction */
 };
 
-/* Of an entry's meta: protocol, what was seen (enum flow_seen, bits are only ever added),
- * and the version above. */
+/* Of an entry's meta: protocol, what was seen (enum flow_seen) and the version above. */
 #define FLOW_META_PROTOCOL 0x000000ffU
 enum { FLOW_META_SEEN_SHIFT = 8 };
 
@@ -372,11 +372,13 @@ struct timeouts {
 	__u32 tcp_syn;         /* opened, not yet answered and confirmed */
 	__u32 tcp_established;
 	__u32 tcp_fin;         /* FIN seen in one direction */
-	__u32 tcp_closed;      /* FIN in both directions, or RST */
+	__u32 tcp_closed;      /* FIN in both directions, or a RST that is beyond doubt */
 	__u32 udp;             /* no reply seen */
 	__u32 udp_replied;
+	__u32 tcp_reset; /* established, then a RST that anybody may have sent */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct timeouts, 24);
+MAGLANE_ASSERT_SIZE(struct timeouts, 32);
 
 /* .rodata "config". The JIT removes what a constant makes unreachable. */
 struct node_config {
@@ -402,7 +404,7 @@ struct node_config {
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 832);
+MAGLANE_ASSERT_SIZE(struct node_config, 840);
 
 /* ---- counters ------------------------------------------------------------------ */
 

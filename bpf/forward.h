@@ -96,6 +96,66 @@ static __always_inline int send(ctx_t *ctx, const struct next_hop *hop)
 	return ctx_send(ctx, hop->device);
 }
 
+/*
+ * Whether a RST is beyond doubt. Its sequence number would tell, but the flow does not know
+ * what numbers there may be, and to keep them would cost every packet. From outside anybody
+ * may send one, and the receiver ignores it if the number is wrong (RFC 5961). On the device
+ * that leads to its source it is its own; and of a connection that is not established there
+ * is nothing to protect.
+ */
+static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					 int family)
+{
+	const __u8 flags = flow_body(&flow->answer, family)->flags;
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	union any_flow *back;
+	long error;
+
+	if (!seen_established(meta_seen(flow->meta), flags, IPPROTO_TCP))
+		return 1;
+	if (!packet->from_pod || !scratch)
+		return 0;
+	back = &scratch->other.answer;
+	addr_copy(flow_src(back, family), tuple_dst(&packet->tuple, family), family);
+	addr_copy(flow_dst(back, family), tuple_src(&packet->tuple, family), family);
+	error = route_lookup(ctx, packet, back, &scratch->route, family);
+	return (!error || error == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	       scratch->route.ifindex == ctx_ifindex(ctx);
+}
+
+/* What a packet shows that was not seen before. */
+static __always_inline int note_of(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+
+	if (seen & SEEN_RST && reset_is_sure(ctx, packet, flow, family))
+		seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
+	flow_note_seen(&packet->tuple, flow, seen, family);
+	return 0;
+}
+
+static __noinline int note4(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return note_of(ctx, packet, flow, FAMILY_IPV4);
+}
+
+static __noinline int note6(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return note_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+
+	if ((meta_seen(flow->meta) & seen) == seen)
+		return;
+	if (family == FAMILY_IPV4)
+		note4(ctx, packet, flow);
+	else
+		note6(ctx, packet, flow);
+}
+
 /* Once a slot and flow, and after each change of the epoch: finds the next hop again, notes
  * the time, and sees to it that the other direction is still there. */
 static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, struct flow *flow,
@@ -106,6 +166,8 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
+	if (seen_reset(meta_seen(flow->meta)) && !(packet->tcp_flags & TCP_RST))
+		flow_revive(&packet->tuple, flow, family);
 	flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
 	flow_store_hop(&packet->tuple, flow, family);
 	return reason;
@@ -212,12 +274,11 @@ static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union 
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	struct flow_body *body = flow_body(&flow->answer, family);
-	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 stamp = clock_stamp();
 	struct scratch *scratch = NULL;
 	int unresolved;
 
-	flow_note_seen(&packet->tuple, flow, seen_in(packet, protocol), family);
+	note(ctx, packet, flow, family);
 	if (body->stamp != stamp) {
 		enum reason reason = REASON_TABLE_BUSY;
 

@@ -53,6 +53,8 @@ extern const volatile struct node_config config;
 void *native_map_lookup_elem(void *map, const void *key);
 long native_map_update_elem(void *map, const void *key, const void *value, __u64 flags);
 long native_loop(__u32 iterations, void *callback, void *context, __u64 flags);
+/* Whether a socket of the node gets packets of this tuple (union any_tuple). */
+int native_node_socket_has(const void *tuple, int family);
 __u64 native_jiffies64(void);
 long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
 

@@ -259,18 +259,38 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
 	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
 	if (reason == REASON_COUNT)
-		reason = nat_make_flows(packet, scratch, flow, family);
+		reason = nat_make_flows(ctx, packet, scratch, flow, family);
 	if (reason == REASON_COUNT)
 		return 1;
 	*verdict = drop(ctx, reason);
 	return 0;
 }
 
-/* A closed connection's tuple may be used again at once. */
-static __always_inline int opens_again(struct packet *packet, struct flow *flow)
+/* Whether the flow's endpoint is still one of the node's backends. */
+static __always_inline int endpoint_remains(struct flow *flow, int family)
 {
-	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	       seen_closed(meta_seen(flow->meta));
+	const struct flow_body *body = flow_body(&flow->answer, family);
+	__u32 id = body->backend_id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+
+	return body->flags & FLOW_REPLY ||
+	       (backend && backend->family == family &&
+		addr_equal(backend->addr_be, flow_dst(&flow->answer, family), family) &&
+		backend->port_be == *flow_dst_port(&flow->answer, family));
+}
+
+/*
+ * A closed connection's tuple may be used again at once. After a RST that may be anybody's the
+ * endpoint decides: it takes the new connection if the old one is gone, and otherwise tells
+ * the client so (RFC 5961 section 4). Unless it is no endpoint any more.
+ */
+static __always_inline int opens_again(struct packet *packet, struct flow *flow, int family)
+{
+	const __u8 seen = meta_seen(flow->meta);
+
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return 0;
+	return seen_closed(seen) || (seen_reset(seen) && !endpoint_remains(flow, family));
 }
 
 static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
@@ -291,7 +311,7 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
-	if (found == TABLE_DONE && opens_again(&packet, &flow)) {
+	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {
 		flow_remove_pair(&packet.tuple, &flow, family);
 		found = TABLE_ABSENT;
 	}

@@ -42,7 +42,11 @@ struct reservation {
 	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
 	__u8 found;  /* the reverse flow was there already */
-	__u8 pad[5];
+	__u8 doubtful;    /* a flow with a RST has one of the tuples: with the n-th port */
+	__u8 last_resort; /* such a flow gives way */
+	__u8 pad[3];
+	__u32 doubtful_n;
+	__u32 first; /* what the search counts from */
 };
 
 /* How many ICMP errors this CPU may still send. */
@@ -77,6 +81,7 @@ struct scratch {
 	struct reservation reservation;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
+	struct bpf_sock_tuple socket;
 	__u32 quote[QUOTE_MAX / 4];
 };
 

@@ -22,6 +22,9 @@ struct TimeoutSeconds {
   uint32_t tcp_closed = 30;
   uint32_t udp = 30;
   uint32_t udp_replied = 120;
+  // Neither end has said anything more for so long: as netfilter gives up on unanswered
+  // retransmissions (nf_conntrack_tcp_timeout_max_retrans).
+  uint32_t tcp_reset = 300;
 };
 
 // ICMP errors a second and CPU, as Linux limits its own (net.ipv4.icmp_msgs_per_sec).
@@ -33,7 +36,7 @@ abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
   };
   TimeoutSeconds t;
   return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin), slots(t.tcp_closed),
-          slots(t.udp),     slots(t.udp_replied)};
+          slots(t.udp),     slots(t.udp_replied),     slots(t.tcp_reset), 0};
 }
 
 Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {

@@ -90,7 +90,7 @@ const std::vector<Structure>& structures() {
       STRUCTURE(prefix, FIELD(prefix, addr_be), FIELD(prefix, mask_be), FIELD(prefix, family)),
       STRUCTURE(timeouts, FIELD(timeouts, tcp_syn), FIELD(timeouts, tcp_established),
                 FIELD(timeouts, tcp_fin), FIELD(timeouts, tcp_closed), FIELD(timeouts, udp),
-                FIELD(timeouts, udp_replied)),
+                FIELD(timeouts, udp_replied), FIELD(timeouts, tcp_reset), FIELD(timeouts, pad)),
       STRUCTURE(node_config, FIELD(node_config, slot_shift), FIELD(node_config, hz), FIELD(node_config, ipv4),
                 FIELD(node_config, ipv6), FIELD(node_config, masquerade_all), FIELD(node_config, pad),
                 FIELD(node_config, refusals_per_second), FIELD(node_config, snat_port_min), FIELD(node_config, snat_port_count),

@@ -87,6 +87,8 @@ class DataPlane : public Maps {
   // Runs the programs of these names.
   virtual void expire(abi::expire_call& call) = 0;
   virtual void remove_flow(abi::remove_call& call) = 0;
+  // A socket of the node binds this address of its and, with TCP, listens; until the next reset.
+  virtual void bind_socket(const HostPort& address, uint8_t protocol) = 0;
   virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
   // The present slot, of the same clock as stamps.
   virtual uint32_t slot() = 0;

@@ -68,9 +68,9 @@ Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) 
 }
 
 // Its own, whose forward flow was lost, it may have; unless that was closed, and it opens anew.
-bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet) {
+bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure) {
   const Position taken = holder(endpoint, source);
-  return taken != connections_.end() && !taken->closed() &&
+  return taken != connections_.end() && !taken->closed() && !(for_sure && taken->doubtful) &&
          taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
@@ -95,7 +95,16 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     return check_new(packet, arrival, result);
   }
-  const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
+  if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->doubtful) {
+    // The endpoint decides, unless it is none any more; or the connection had gone on since.
+    const Connection before = *known;
+    if (check_known(known, reply, packet, arrival, result).empty()) return "";
+    *known = before;
+    connections_.erase(known);
+    return check_new(packet, arrival, result);
+  }
+  const bool may_go = flows_ + 2 >= cluster_.flow_capacity &&
+                      (known->doubtful || !known->established(packet.protocol()));
   std::string wrong = check_known(known, reply, packet, arrival, result);
   if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
   // At XDP the other direction was made again and took the place of this one.
@@ -106,10 +115,16 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
 std::string Model::check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                                const RunResult& result) {
   const uint8_t flags = tcp_flags(packet);
+  if (flags & kRst) {
+    const auto back = network_.next_hop(packet.source().address);
+    const bool from_its_pod =
+        (network_.device(arrival.device).flags & DEVICE_POD) && back && back->device == arrival.device;
+    connection->doubtful = true;
+    if (from_its_pod || !connection->established(packet.protocol())) connection->reset = true;
+  }
   if (reply) connection->answered = true;
   if (!reply && !(flags & kSyn)) connection->confirmed = true;
   if (flags & kFin) connection->fin[reply] = true;
-  if (flags & kRst) connection->reset = true;
   const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
                                 : packet.from(connection->source).to(connection->endpoint);
   return check_sent(expected, arrival, result);
@@ -221,7 +236,7 @@ bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend
     if (!translates) ports.push_back(packet.source().port);
     const IpAddress source = translates ? node().address : packet.source().address;
     return std::all_of(ports.begin(), ports.end(), [&](uint16_t port) {
-      return is_taken(endpoint, HostPort(source, port), packet);
+      return is_taken(endpoint, HostPort(source, port), packet, false);
     });
   });
 }
@@ -240,12 +255,12 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (source.address != (translates ? node().address : packet.source().address))
     return "wrong source address";
   const HostPort own = packet.source();
-  const bool own_free = !is_taken(endpoint, own, packet);
+  const bool own_free = !is_taken(endpoint, own, packet, false);
   const auto ports = source_ports(cluster_.config);
   const bool from_range = std::find(ports.begin(), ports.end(), source.port) != ports.end();
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
-  if ((translates || !own_free) && !from_range) return "source port out of the range";
-  if (is_taken(endpoint, source, packet)) return "source port is taken by a living connection";
+  if ((translates || is_taken(endpoint, own, packet, true)) && !from_range) return "source port out of the range";
+  if (is_taken(endpoint, source, packet, true)) return "source port is taken by a living connection";
   const Position taken = holder(endpoint, source);
   if (taken != connections_.end()) {
     const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
@@ -261,7 +276,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
 // another connection's.
 bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
   const uint8_t protocol = cluster_.frontends().front().protocol;
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol)))
+  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || connection.doubtful || !connection.established(protocol)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);

@@ -42,7 +42,8 @@ class Model {
     HostPort client, frontend;     // as the client sees it
     HostPort source, endpoint;     // as the endpoint sees it
     bool fin[2] = {false, false};  // by direction: client's, endpoint's
-    bool reset = false;
+    bool reset = false;     // beyond doubt
+    bool doubtful = false;  // there was a RST, perhaps not of either end
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
@@ -72,7 +73,8 @@ class Model {
   // The connection that packets of this tuple belong to.
   Position holder(const HostPort& endpoint, const HostPort& source);
   // Whether a new connection of this packet may not have the tuple.
-  bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet);
+  // for_sure: not if a RST has made it doubtful whether the one that has it still lives.
+  bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure);
   std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
   bool may_lose(const Connection& connection, bool reply, size_t flows) const;
 

@@ -48,6 +48,9 @@ class NativeDataPlane final : public DataPlane {
   void remove_flow(abi::remove_call& call) override { native_remove_flow(&call); }
 
   const Network& network() const override { return network_; }
+  void bind_socket(const HostPort& address, uint8_t protocol) override {
+    native_system().sockets.insert({protocol, address});
+  }
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     network_.move_neighbour(address, to);
   }

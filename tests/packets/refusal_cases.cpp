@@ -183,6 +183,21 @@ void established_is_never_given_up(Scenario& s) {
   from_client(s, 40000, kAck);
 }
 
+// A RST that may be anybody's costs nobody a connection as long as there are others to give up.
+void doubtful_goes_last(Scenario& s) {
+  s.cluster.flow_capacity = 4;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  establish(s, 40000);
+  from_client(s, 40000, kRst);
+  s.age_flows(5);
+  open_connection(s, 40001);
+  open_connection(s, 40002);
+  EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40000, 40000, 40002, 40002}));
+  establish(s, 40002);
+  open_connection(s, 40003);
+  EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40002, 40002, 40003, 40003}));
+}
+
 // A full table gives up what is closed, then what has expired, then what was never answered.
 void given_up_in_order(Scenario& s) {
   const uint16_t kept = 40000, closed = 40001, expired = 40002, opening = 40003;
@@ -288,6 +303,7 @@ std::vector<Case> refusal_cases() {
       {"flow_table_exactly_full", flow_table_exactly_full},
       {"flow_table_full_for_a_lost_direction", flow_table_full_for_a_lost_direction},
       {"established_is_never_given_up", established_is_never_given_up},
+      {"doubtful_goes_last", doubtful_goes_last, Case::tcp_only},
       {"given_up_in_order", given_up_in_order, Case::tcp_only},
       {"busy_table", busy_table},
       {"entry_that_is_being_changed", entry_that_is_being_changed},

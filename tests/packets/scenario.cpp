@@ -124,9 +124,13 @@ uint16_t Outcome::sent_from_new_port(const Packet& expected, int line) const {
 }
 
 Outcome Scenario::arrive(const Arrival& arrival, bool from_pod) {
+  load();
+  return Outcome(*this, arrival, from_pod);
+}
+
+void Scenario::load() {
   if (!loaded_) cluster.load(plane);
   loaded_ = true;
-  return Outcome(*this, arrival, from_pod);
 }
 
 HostPort Scenario::client(uint16_t port) const {

@@ -87,6 +87,7 @@ class Scenario {
     return arrive({packet.bytes(), device}, true);
   }
   Outcome arrive(const Arrival& arrival, bool from_pod);
+  void load();
   // Programs the cluster again over living flows.
   void program() { cluster.program(plane); }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/native_runtime.h"
 
+#include <arpa/inet.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -223,6 +225,19 @@ long native_loop(__u32 iterations, void* callback, void* context, __u64) {
   while (done < iterations)
     if (reinterpret_cast<Callback>(callback)(done++, context)) break;
   return done;
+}
+
+int native_node_socket_has(const void* tuple, int family) {
+  using maglane::Family;
+  maglane::abi::tuple4 t4;
+  maglane::abi::tuple6 t6;
+  std::memcpy(&t4, tuple, sizeof t4);
+  std::memcpy(&t6, tuple, sizeof t6);
+  const bool v4 = family == maglane::abi::FAMILY_IPV4;
+  const maglane::test::HostPort to(v4 ? maglane::IpAddress::from_be(Family::ipv4, &t4.dst_be)
+                                      : maglane::IpAddress::from_be(Family::ipv6, t6.dst_be),
+                                   ntohs(v4 ? t4.dst_port_be : t6.dst_port_be));
+  return native_system().sockets.contains({v4 ? t4.protocol : t6.protocol, to});
 }
 
 __u64 native_jiffies64() {

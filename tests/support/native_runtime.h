@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -74,6 +75,8 @@ struct NativeSystem {
   // bpf_fib_lookup(): fills in `params`, returns a BPF_FIB_LKUP_RET_*.
   std::function<long(bpf_fib_lookup& params, uint32_t flags)> fib;
   uint64_t fib_lookups = 0;
+  // Ends of packets that sockets of the node get: protocol and destination.
+  std::set<std::pair<uint8_t, HostPort>> sockets;
 };
 NativeSystem& native_system();
 
