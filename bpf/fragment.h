@@ -108,8 +108,8 @@ static __always_inline enum parsed fragment_parse(ctx_t *ctx, struct packet *pac
 	struct piece piece;
 	enum parsed parsed;
 
-	if (family == FAMILY_IPV4 ? fragment_read_ipv4(ctx, &piece) :
-				    fragment_read_ipv6(ctx, packet, &piece))
+	if (family == FAMILY_IPV4 ? fragment_read_ipv4(ctx, &piece)
+				  : fragment_read_ipv6(ctx, packet, &piece))
 		return PARSED_MALFORMED;
 	fragment_key_fill(key, packet, piece.id_be, family);
 	if (!piece.is_first) {
@@ -131,8 +131,8 @@ static __always_inline enum parsed fragment_parse(ctx_t *ctx, struct packet *pac
 }
 
 /* The first fragment is on its way. `key`: as fragment_parse left it. */
-static __always_inline void fragment_remember(struct packet *packet,
-					      const struct fragment_key *key, int family)
+static __always_inline void fragment_remember(struct packet *packet, const struct fragment_key *key,
+					      int family)
 {
 	struct fragment first = {
 		.ports_be = tuple_ports(&packet->tuple, family),

@@ -130,8 +130,8 @@ static __always_inline int icmp_rewrite_sctp_checksum(ctx_t *ctx, const struct i
 		return -1;
 	if (!before)
 		return 0;
-	length += family == FAMILY_IPV4 ? __builtin_bswap16(ip->v4.tot_len) :
-					  __builtin_bswap16(ip->v6.payload_len) + sizeof(ip->v6);
+	length += family == FAMILY_IPV4 ? __builtin_bswap16(ip->v4.tot_len)
+					: __builtin_bswap16(ip->v6.payload_len) + sizeof(ip->v6);
 	__builtin_memcpy(&was, error->ports_be, sizeof(was));
 	after = before ^ crc32c_difference(was ^ flow_sender_ports(flow, family), length & 0xffff);
 	*difference += checksum_fold((__u64)(__u32)~before + after);
@@ -166,9 +166,9 @@ static __always_inline int icmp_rewrite_quote(ctx_t *ctx, struct icmp_error *err
 	__u8 protocol = *tuple_protocol(&error->answer, family);
 	union ip_header *ip = &error->inner;
 
-	if (protocol == IPPROTO_SCTP ?
-		    icmp_rewrite_sctp_checksum(ctx, error, flow, difference, family) :
-		    icmp_rewrite_l4_checksum(ctx, error, body, protocol, difference, family))
+	if (protocol == IPPROTO_SCTP
+		    ? icmp_rewrite_sctp_checksum(ctx, error, flow, difference, family)
+		    : icmp_rewrite_l4_checksum(ctx, error, body, protocol, difference, family))
 		return -1;
 	*difference += body->addr_csum + body->port_csum;
 	if (family == FAMILY_IPV4) {
@@ -216,8 +216,8 @@ static __always_inline void icmp_rewrite_outer(struct icmp_error *error, union a
 	}
 }
 
-static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet,
-					struct icmp_error *error, union any_flow *flow, int family)
+static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet, struct icmp_error *error,
+					union any_flow *flow, int family)
 {
 	const __u32 header = family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	const __u32 at = packet->l4_offset + 2;

@@ -163,8 +163,8 @@ static __noinline int refuse6(ctx_t *ctx, struct packet *packet, __u32 what, __b
 /* Nobody is there: the sender is told so at once. */
 static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason reason, int family)
 {
-	return family == FAMILY_IPV4 ? refuse4(ctx, packet, PORT_UNREACHABLE_IPV4, 0, reason) :
-				       refuse6(ctx, packet, PORT_UNREACHABLE_IPV6, 0, reason);
+	return family == FAMILY_IPV4 ? refuse4(ctx, packet, PORT_UNREACHABLE_IPV4, 0, reason)
+				     : refuse6(ctx, packet, PORT_UNREACHABLE_IPV6, 0, reason);
 }
 
 /*

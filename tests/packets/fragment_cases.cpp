@@ -83,12 +83,14 @@ void of_no_service(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   for (const Packet& piece : pieces(datagram(s, s.local(0, 40000), s.other_pod())))
     s.pod(piece).passed(REASON_NOT_OURS);
-  for (const Packet& piece : pieces(datagram(s, s.client(), s.node(22)))) s.uplink(piece).passed(REASON_NOT_OURS);
+  for (const Packet& piece : pieces(datagram(s, s.client(), s.node(22))))
+    s.uplink(piece).passed(REASON_NOT_OURS);
 }
 
 void of_a_refused_datagram(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {}).node_port(s.node(), s.variant.protocol, {});
-  const auto service = pieces(datagram(s, s.client(), s.vip())), node = pieces(datagram(s, s.client(), s.node()));
+  const auto service = pieces(datagram(s, s.client(), s.vip())),
+             node = pieces(datagram(s, s.client(), s.node()));
   s.uplink(service[0]).rejected(REASON_NO_ENDPOINT, port_unreachable(service[0]));
   s.uplink(service[1]).dropped(REASON_FRAGMENT);
   s.uplink(node[0]).rejected(REASON_NO_ENDPOINT, port_unreachable(node[0]));

@@ -196,7 +196,8 @@ void about_nothing_known(Scenario& s) {
     s.pod(error_about(error, s.local(), s.later(s.client(50000), s.local()))).passed(REASON_NOT_OURS);
     // Not as the receiver saw it.
     s.pod(error_about(error, s.local(), s.later(s.client(), s.node()))).passed(REASON_NOT_OURS);
-    s.uplink(error_about(error, router(s), s.later(s.vip(), s.client()))).dropped(REASON_UNSUPPORTED_PROTOCOL);
+    s.uplink(error_about(error, router(s), s.later(s.vip(), s.client())))
+        .dropped(REASON_UNSUPPORTED_PROTOCOL);
     // About an ICMP message, and about a fragment that has no ports.
     s.pod(error_about(error, s.local(), Packet::icmp(s.client().address, s.local().address, 8, 0)))
         .passed(REASON_NOT_OURS);

@@ -58,7 +58,8 @@ void too_long_for_the_next_hop(Scenario& s) {
   for (const uint16_t port : {uint16_t{1}, uint16_t{10}, uint16_t{500}}) {
     const Packet packet = s.first(s.client(port), s.node()).tcp_options({}).payload_size(most + port);
     s.uplink(packet).rejected(REASON_TOO_BIG, too_big(packet, 1300));
-    s.uplink(packet.dont_fragment(false)).rejected(REASON_TOO_BIG, too_big(packet.dont_fragment(false), 1300));
+    s.uplink(packet.dont_fragment(false))
+        .rejected(REASON_TOO_BIG, too_big(packet.dont_fragment(false), 1300));
   }
 }
 
