@@ -103,19 +103,12 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 	return 0;
 }
 
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	__u32 len = ctx->len;
-
-	if (native_packet_resize(ctx, len + room))
+	if (native_packet_resize(ctx, len))
 		return -1;
-	__builtin_memmove(ctx->data + room, ctx->data, len);
+	__builtin_memset(ctx->data, 0xaa, len);
 	return 0;
-}
-
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return len <= ctx->len ? native_packet_resize(ctx, len) : -1;
 }
 
 static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)

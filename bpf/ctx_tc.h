@@ -101,14 +101,18 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 	return bpf_skb_store_bytes(ctx, offset, from, len, BPF_F_RECOMPUTE_CSUM);
 }
 
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+/*
+ * Where a checksum is still to be made (a frame of a local socket, or one that the kernel has put
+ * together from several), the kernel would make it in the middle of the new packet. It lets go
+ * of that as soon as the place where summing starts has been cut off: so that much goes.
+ */
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	return bpf_skb_change_head(ctx, room, 0);
-}
+	const __u32 gone = l4 + 2;
 
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return bpf_skb_change_tail(ctx, len, 0);
+	if (bpf_skb_change_tail(ctx, len + gone, 0))
+		return -1;
+	return bpf_skb_adjust_room(ctx, -(__s32)gone, BPF_ADJ_ROOM_MAC, 0);
 }
 
 static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)

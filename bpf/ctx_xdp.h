@@ -111,16 +111,15 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 	return bpf_xdp_store_bytes(ctx, offset, (void *)from, len);
 }
 
-/* Puts `room` bytes, of no particular content, before the frame. Moves. */
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+/* Makes another packet of the frame: `len` bytes of no particular content, and nothing left of
+ * what a device has to do to the old one, whose layer 4 header is at `l4`. Moves. */
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	return bpf_xdp_adjust_head(ctx, -(int)room);
-}
+	int more = (int)len - (int)ctx_len(ctx);
 
-/* Cuts the frame at its end to `len` bytes. REQUIRES: it has as many. Moves. */
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return bpf_xdp_adjust_tail(ctx, (int)len - (int)ctx_len(ctx));
+	if (more > 0)
+		return bpf_xdp_adjust_head(ctx, -more);
+	return more ? bpf_xdp_adjust_tail(ctx, more) : 0;
 }
 
 /* Whether this hook can send to `device` (struct next_hop). */

@@ -9,6 +9,7 @@
 #define MAGLANE_NAT_H
 
 #include "bpf/checksum.h"
+#include "bpf/filter.h"
 #include "bpf/flow.h"
 #include "bpf/node_socket.h"
 #include "bpf/scratch.h"
@@ -205,6 +206,7 @@ static __always_inline enum reason nat_make_flows(ctx_t *ctx, struct packet *pac
 	enum reason reason;
 	__be16 port;
 
+	filter_note_flow(tuple_dst(&packet->tuple, family), connection->dst_be, family);
 	__builtin_memset(reservation, 0, sizeof(*reservation));
 	reason = nat_reserve(ctx, packet, connection, reservation, family);
 	if (reason != REASON_COUNT)

@@ -127,22 +127,23 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	__builtin_memset(quote, 0, QUOTE_MAX);
 	if (quoted > QUOTE_MAX)
 		quoted = QUOTE_MAX;
-	if (quoted < QUOTE_MIN || ctx_load(ctx, L3_OFFSET, quote, quoted) ||
-	    ctx_load(ctx, 0, &ethernet, sizeof(ethernet)))
+	if (quoted < QUOTE_MIN || packet->l4_offset > MAX_HEADERS * 4 ||
+	    ctx_load(ctx, L3_OFFSET, quote, quoted) || ctx_load(ctx, 0, &ethernet, sizeof(ethernet)))
 		return drop(ctx, REASON_REWRITE_FAILED);
-	/* The packet stays where it is and becomes the quote. */
-	if (ctx_push(ctx, room) || ctx_trim(ctx, L3_OFFSET + room + quoted))
+	if (family == FAMILY_IPV4)
+		refusal_ipv4(scratch->refusal, packet, type_and_code, rest_be, quoted, quote);
+	else
+		refusal_ipv6(scratch->refusal, packet, type_and_code, rest_be, quoted, quote);
+	if (ctx_remake(ctx, packet->l4_offset, L3_OFFSET + room + quoted) ||
+	    ctx_store(ctx, L3_OFFSET, scratch->refusal, room) ||
+	    ctx_store(ctx, L3_OFFSET + room, quote, quoted))
 		return drop(ctx, REASON_REWRITE_FAILED);
-	at = ctx_at(ctx, 0, L3_OFFSET + room);
+	at = ctx_at(ctx, 0, L3_OFFSET);
 	if (!at)
 		return drop(ctx, REASON_REWRITE_FAILED);
 	__builtin_memcpy(at, ethernet.h_source, ETH_ALEN);
 	__builtin_memcpy(at + ETH_ALEN, ethernet.h_dest, ETH_ALEN);
 	__builtin_memcpy(at + 2 * ETH_ALEN, &ethernet.h_proto, sizeof(ethernet.h_proto));
-	if (family == FAMILY_IPV4)
-		refusal_ipv4(at + L3_OFFSET, packet, type_and_code, rest_be, quoted, quote);
-	else
-		refusal_ipv6(at + L3_OFFSET, packet, type_and_code, rest_be, quoted, quote);
 	count_bytes(reason, refused);
 	return ctx_send(ctx, ctx_ifindex(ctx));
 }

@@ -15,6 +15,7 @@
 enum {
 	SCRATCHES = HOOKS + 1,
 	SCRATCH_CALL = HOOKS, /* programs that user space calls */
+	REFUSAL_HEADERS_MAX = 48, /* IPv6 and ICMP */
 	QUOTE_MAX = 128,
 };
 
@@ -82,6 +83,7 @@ struct scratch {
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	struct bpf_sock_tuple socket;
+	__u32 refusal[REFUSAL_HEADERS_MAX / 4];
 	__u32 quote[QUOTE_MAX / 4];
 };
 
