@@ -141,3 +141,66 @@ def test_sctp(lab, directory, family, source, pod):
         server.sendto(sctp_packet(8080, client_port, bytes([2, 0, 0, 24]) + bytes(20)),
                       (socket.inet_ntop(family, seen_from), 0))
         assert sctp_seen(at_source) == (wanted, (port, 40123), True)
+
+
+# ---- strangers and tags ----------------------------------------------------------------------
+
+RST, SYN = 4, 2
+
+
+def tcp_packet(family, source, target, flags):
+    """A segment with a sequence number out of nowhere. `source`, `target`: (address, port)."""
+    segment = struct.pack("!HHIIBBHHH", source[1], target[1], 0x7badcafe, 0, 5 << 4, flags, 1000, 0, 0)
+    src, dst = (socket.inet_pton(family, end[0]) for end in (source, target))
+    pseudo = src + dst + struct.pack("!II", len(segment), socket.IPPROTO_TCP)
+    return segment[:16] + struct.pack("!H", frames.checksum(pseudo + segment)) + segment[18:]
+
+
+@pytest.mark.parametrize("pod", ["pod-a1", "pod-b1"])
+def test_reset_of_a_stranger(lab, family, pod):
+    """One with the client's address and port, but not its sequence number, and a SYN likewise."""
+    target = where_is("client", pod, family)
+
+    def states(port):
+        flows = lab.maglane("node-a", "flow", "list", "--source", address("client", family), "--port", str(port))
+        return {flow["state"] for flow in flows.get("flows", [])}
+    with lab.connect("client", "TCP", *target) as connection, \
+            lab.socket("client", family, socket.SOCK_RAW, socket.IPPROTO_TCP) as stranger:
+        assert connection.ask().pod == pod
+        own = connection.local
+        assert states(own[1]) == {"established"}
+        for flags in (RST, SYN):
+            stranger.sendto(tcp_packet(family, (address("client", family), own[1]), target, flags), (target[0], 0))
+            eventually(lambda: states(own[1]) == {"reset"}, 2, "the RST has been seen")
+            assert connection.ask().pod == pod
+        time.sleep(1.5)
+        assert connection.ask().pod == pod
+        eventually(lambda: states(own[1]) == {"established"}, 2, "the connection has gone on")
+
+
+def test_tagged_frames_are_left_to_their_vlan(lab, family):
+    """A connection to a service in a tagged frame: no uplink's business."""
+    link = lab.exec("node-a", "ip", "-o", "link", "show", "eth0").stdout.split()
+    mac = bytes.fromhex(link[link.index("link/ether") + 1].replace(":", ""))
+    source, target = (address("client", family), 45679), where_is("client", "pod-a1", family)
+    segment = tcp_packet(family, source, target, SYN)
+    src, dst = (socket.inet_pton(family, end[0]) for end in (source, target))
+    if family == IPV6:
+        packet = struct.pack("!IHBB", 6 << 28, len(segment), socket.IPPROTO_TCP, 64) + src + dst + segment
+    else:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 0, 0, 64, socket.IPPROTO_TCP, 0) + src + dst
+        packet = header[:10] + struct.pack("!H", frames.checksum(header)) + header[12:] + segment
+    kind = struct.pack("!H", 0x86dd if family == IPV6 else 0x0800)
+
+    def untouched():
+        return sum(c["packets"] for c in lab.maglane("node-a", "stats")["counters"] if c["reason"] == "not_ip")
+    with frames.Tap(lab, "pod-a1") as at_pod, lab.socket("client", socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        before = untouched()
+        raw.bind(("eth0", 0))
+        raw.send(mac + bytes.fromhex("020000000001") + struct.pack("!HH", 0x8100, 100) + kind + packet)
+        eventually(lambda: untouched() > before, 2, "the tagged frame")
+        raw.send(mac + bytes.fromhex("020000000001") + kind + packet)
+        time.sleep(0.3)
+        seen = [frame for frame in at_pod.frames() if frames.transport(frame) == "TCP"
+                and frame[frames.network(frame)[2] + 13] == SYN]
+        assert len(seen) == 1, "the frame without a tag, alone, is served"
