@@ -38,6 +38,9 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	}
 	switch (parsed) {
 	case PARSED_FRAGMENT:
+		/* Its first one may have been left to tc, and be on the way there. */
+		if ((int)CTX_HOOK == (int)HOOK_XDP)
+			return pass(ctx, REASON_TO_TC);
 		return drop(ctx, REASON_FRAGMENT);
 	case PARSED_OTHER_PROTOCOL:
 		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
