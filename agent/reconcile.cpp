@@ -264,6 +264,9 @@ Status Reconciler::write_node_state() {
   if (view_.primary_ipv4) view_.primary_ipv4->to_be(ipv4);
   if (view_.primary_ipv6) view_.primary_ipv6->to_be(state.addr6_be);
   state.addr4_be = ipv4[0];
+  std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
+  for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
+    state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;

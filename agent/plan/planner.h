@@ -76,6 +76,7 @@ class Planner {
     uint32_t id = 0;
     uint32_t holds = 0;
     uint32_t local_holds = 0;
+    uint32_t node_holds = 0;
     uint64_t since = 0;  // generation
   };
   struct TableState {
@@ -108,6 +109,7 @@ class Planner {
                             const ServicePortKey& key, Draft& draft);
   Status draft_frontend(const ResolvedServicePort& port, const ResolvedFrontend& frontend,
                         const abi::frontend_key& key, Draft& draft);
+  Status draft_source_ranges(const ServicePlan* old_plan, const ServicePlan& new_plan);
   Status draft_port(ServiceState& state, const ResolvedServicePort& port, Draft& draft);
   Result<abi::table_ref> draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set,
                                      Draft& draft);
@@ -117,6 +119,7 @@ class Planner {
   // What services share (holdings.cpp).
   Result<uint32_t> hold_backend(const ResolvedEndpoint& endpoint, Protocol protocol);
   void drop_backend(BackendHold hold);
+  void set_backend_flag(uint32_t id, uint32_t flag, bool value);
   Result<uint32_t> hold_table(std::vector<TableMember> members);
   Status place_table(TablePlan& table);
   void drop_table(uint32_t slot);
@@ -139,6 +142,8 @@ class Planner {
   IdAllocator backend_ids_;
   IdAllocator service_ids_;
   EntryBudget frontend_budget_;
+  uint32_t source_range_limit_;
+  uint32_t source_ranges_ = 0;  // of all plans in force
   std::unique_ptr<Recovered> recovered_;  // until the first update has taken what it needs
 
   std::map<ServiceKey, std::unique_ptr<ServiceState>> states_;

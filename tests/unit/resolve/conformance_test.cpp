@@ -461,7 +461,7 @@ TEST_F(Conformance, AnAddressThatAServiceHasTwiceIsOneFrontend) {
       " spec: {type: LoadBalancer, clusterIP: 10.96.0.1, externalIPs: [198.51.100.1, 198.51.100.1], ports: "
       "[{port: 80}]}}\n";
   EXPECT_EQ(resolve(),
-            "default/web TCP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n  external-ip 198.51.100.1:80 -> "
+            "default/web TCP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n  load-balancer 198.51.100.1:80 -> "
             "reject\n");
 }
 
