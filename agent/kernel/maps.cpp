@@ -158,7 +158,7 @@ Result<PinnedMaps> PinnedMaps::open(const std::string& bpffs, bool read_only) {
 
 // ---- reading ------------------------------------------------------------------------------
 
-Result<MapContents> PinnedMaps::read_contents() const {
+Result<MapContents> PinnedMaps::read_contents(bool flows) const {
   MapContents contents;
   auto status = impl_->maps[kServices].each([&](const std::byte* key, const std::byte* value) {
     auto info = load_bytes<abi::service_info>(value);
@@ -185,6 +185,7 @@ Result<MapContents> PinnedMaps::read_contents() const {
     return true;
   });
   if (!status) return status.error();
+  if (!flows) return contents;
   each_flow4(impl_->flows4, [&](const FlowEntry4& flow) {
     if (const auto endpoint = udp_endpoint(flow, abi::FAMILY_IPV4)) contents.udp_endpoints.insert(*endpoint);
     return true;
@@ -200,6 +201,16 @@ Status PinnedMaps::each_flow(const std::function<bool(const FlowEntry4&)>& visit
                              const std::function<bool(const FlowEntry6&)>& visit6) const {
   if (each_flow4(impl_->flows4, visit4)) each_flow6(impl_->flows6, visit6);
   return ok_status();
+}
+
+Result<std::vector<AffinityEntry>> PinnedMaps::read_affinity() const {
+  std::vector<AffinityEntry> entries;
+  auto status = impl_->maps[kAffinity].each([&](const std::byte* key, const std::byte* value) {
+    entries.push_back({load_bytes<abi::affinity_key>(key), load_bytes<abi::affinity>(value)});
+    return true;
+  });
+  if (!status) return status.error();
+  return entries;
 }
 
 Result<std::vector<abi::counter>> PinnedMaps::read_counters() const {

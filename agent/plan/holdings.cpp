@@ -42,6 +42,7 @@ Result<uint32_t> Planner::hold_backend(const ResolvedEndpoint& endpoint, Protoco
 void Planner::set_backend_flag(uint32_t id, uint32_t flag, bool value) {
   abi::backend backend = plan_.backends.at(id);
   backend.flags = value ? backend.flags | flag : backend.flags & ~flag;
+  if (flag == abi::BACKEND_NODE) node_backends_ += value ? 1U : -1U;
   plan_.backends.set(id, backend);
 }
 

@@ -15,6 +15,7 @@ struct Planner::ServiceState {
   std::shared_ptr<const ResolvedService> wanted;  // what its claims come from
   ServicePlanPtr plan;                            // null: none yet
   std::vector<Complaint> complaints;
+  std::vector<v1::Event> events;
 };
 
 struct Planner::Draft {
@@ -25,6 +26,7 @@ struct Planner::Draft {
   };
   std::vector<NewId> new_ids;
   std::vector<Complaint> complaints;
+  std::vector<v1::Event> events;
   std::vector<std::pair<const EndpointSet*, abi::table_ref>> refs;  // of the port at hand
   uint32_t frontends_removed = 0;
 };
@@ -33,6 +35,17 @@ namespace {
 
 abi::frontend_key key_of(const ResolvedServicePort& port, const ResolvedFrontend& frontend) {
   return make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol));
+}
+
+v1::Event conflict_event(const ServiceKey& service, const std::string& message) {
+  v1::Event event;
+  event.set_kind("Service");
+  event.set_namespace_(service.namespace_name);
+  event.set_name(service.name);
+  event.set_type("Warning");
+  event.set_reason("AddressConflict");
+  event.set_message(message);
+  return event;
 }
 
 uint32_t count_source_ranges(const ServicePlan* plan) {
@@ -162,8 +175,10 @@ PlanUpdate Planner::update(const ResolvedCluster& cluster) {
   plan_.generation = generation_;
   update.plan = plan_;
   update.retry_after_release = !failed_.empty() && anything_retired();
-  for (const ServiceState* state : complaining_)
+  for (const ServiceState* state : complaining_) {
     update.complaints.insert(update.complaints.end(), state->complaints.begin(), state->complaints.end());
+    update.events.insert(update.events.end(), state->events.begin(), state->events.end());
+  }
   return update;
 }
 
@@ -251,6 +266,7 @@ void Planner::replan(ServiceState& state) {
   }
   failed_.erase(&state);
   state.complaints = std::move(draft.complaints);
+  state.events = std::move(draft.events);
   if (state.complaints.empty())
     complaining_.erase(&state);
   else
@@ -337,12 +353,13 @@ Status Planner::draft_port(ServiceState& state, const ResolvedServicePort& port,
   for (const ResolvedFrontend& frontend : port.frontends) {
     const abi::frontend_key key = key_of(port, frontend);
     if (const Claim* claim = winner(key); claim->state != &state || claim->port != &port) {
-      draft.complaints.push_back(
-          {"Service " + state.key.to_string(),
-           fmt::format("port \"{}\" is not served on {} {}: that is taken by Service {}, which comes first; "
-                       "change the address or the port of one of them",
-                       port.key.port_name, frontend.address.with_port(frontend.port),
-                       to_string(port.key.protocol), claim->port->key.to_string())});
+      const std::string message =
+          fmt::format("port \"{}\" is not served on {} {}: that is taken by Service {}, which comes first; "
+                      "change the address or the port of one of them",
+                      port.key.port_name, frontend.address.with_port(frontend.port),
+                      to_string(port.key.protocol), claim->port->key.to_string());
+      draft.complaints.push_back({"Service " + state.key.to_string(), message});
+      draft.events.push_back(conflict_event(state.key, message));
       continue;
     }
     if (Status status = draft_frontend(port, frontend, key, draft); !status) return status;

@@ -28,6 +28,7 @@
 #include "agent/plan/plan.h"
 #include "agent/plan/recovery.h"
 #include "agent/resolve/resolved.h"
+#include "agent/source/model.h"
 
 namespace maglane {
 
@@ -35,6 +36,8 @@ struct PlanUpdate {
   Plan plan;
   // All that is wrong at present, not only what is new.
   std::vector<Complaint> complaints;
+  // What a cluster's own event list would say of it: addresses that two services claim.
+  std::vector<v1::Event> events;
   // Something did not fit that may fit after release_retired(): update again then.
   bool retry_after_release = false;
 };
@@ -63,6 +66,8 @@ class Planner {
   void release_retired(uint64_t generation);
 
   const Stats& stats() const { return stats_; }
+  // Endpoints in the node's own network that the last plan has.
+  uint32_t node_backends() const { return node_backends_; }
   uint32_t maglev_entries_used() const { return ranges_.used(); }
 
  private:
@@ -136,6 +141,7 @@ class Planner {
   Plan plan_;
   MaglevBuilder builder_;
   uint64_t generation_ = 0;
+  uint32_t node_backends_ = 0;
   Stats stats_;
 
   RangeAllocator ranges_;
