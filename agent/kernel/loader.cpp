@@ -153,7 +153,9 @@ std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
     replace.insert(name);
     owned |= kOwnedByAgent.contains(name);
   }
-  if (owned) replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
+  if (!owned) return replace;
+  replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
+  replace.insert("affinity");  // by ids that are given anew
   return replace;
 }
 
