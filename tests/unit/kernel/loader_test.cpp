@@ -47,8 +47,7 @@ TEST_F(Loader, PinsMapsAndPrograms) {
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
               UnorderedElementsAre("affinity", "backends", "counters", "devices", "flows4", "flows6", "frontends",
                                    "frontend_values", "gone_endpoints", "maglev", "node_state", "scratches",
-                                   "services", "source_ranges",
-                                   "vip_bits", "source_ranges", "affinity"));
+                                   "services", "source_ranges", "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);
