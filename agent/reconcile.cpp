@@ -192,7 +192,7 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   Steps steps;
   std::optional<MapContents> contents;
   if (!plan_) {
-    auto read = maps_.read_contents();
+    auto read = maps_.read_contents(true);
     if (!read) return read.error();
     contents = std::move(*read);
   }
@@ -206,6 +206,9 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   PlanUpdate next = planner_->update(cluster);
   steps.end("plan");
   complaints.insert(complaints.end(), next.complaints.begin(), next.complaints.end());
+  events_ = next.events;
+  // Before packets find such endpoints: their replies must be met where they leave.
+  if (planner_->node_backends() > 0 && !std::exchange(node_endpoints_, true) && synced_) attach();
   std::vector<Operation> operations = plan_ ? diff(*plan_, next.plan) : diff(*contents, next.plan);
   contents.reset();
   steps.end("diff");
@@ -264,6 +267,9 @@ Status Reconciler::write_node_state() {
   if (view_.primary_ipv4) view_.primary_ipv4->to_be(ipv4);
   if (view_.primary_ipv6) view_.primary_ipv6->to_be(state.addr6_be);
   state.addr4_be = ipv4[0];
+  std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
+  for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
+    state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
@@ -274,7 +280,7 @@ Status Reconciler::write_node_state() {
 void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
-  Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false));
+  Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_);
   log_attachments(before);
   attach_complaints_.clear();
   if (attached) {
@@ -332,6 +338,8 @@ void Reconciler::publish() {
       problem->set_where(c.where);
       problem->set_message(c.message);
     }
+    status.clear_events();
+    for (const v1::Event& event : events_) *status.add_events() = event;
     status.clear_attachments();
     for (const Attachment& a : attacher_.attachments()) {
       v1::Attachment* attachment = status.add_attachments();

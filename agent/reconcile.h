@@ -99,6 +99,7 @@ class Reconciler {
   bool epoch_due_ = true;         // much may have changed while no agent was there
   bool retry_xdp_ = true;
   bool synced_ = false;
+  bool node_endpoints_ = false;  // there are some, or were
   Due update_due_, network_due_, attach_due_, housekeeping_due_;
   Clock::time_point expiry_due_;
   Backoff update_backoff_, attach_backoff_;
@@ -107,6 +108,7 @@ class Reconciler {
   std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
       expiry_complaints_;
   std::set<Complaint> published_;
+  std::vector<v1::Event> events_;
 };
 
 }  // namespace maglane

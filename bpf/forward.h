@@ -215,13 +215,14 @@ static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu
 }
 
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
-					   union any_flow *flow, __u8 kind, int family)
+					   union any_flow *flow, __u8 kind, int hop,
+					   int family)
 {
 	if (kind & PACKET_LATER_FRAGMENT)
-		return rewrite_addresses(ctx, flow, family);
+		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
-		return rewrite_sctp(ctx, packet, flow, family);
-	return rewrite(ctx, packet, flow, family);
+		return rewrite_sctp(ctx, packet, flow, hop, family);
+	return rewrite(ctx, packet, flow, hop, family);
 }
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up
@@ -249,7 +250,7 @@ static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
 	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
 	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
 		return drop(ctx, REASON_SCTP_FRAGMENT);
-	if (rewrite_unusual(ctx, packet, flow, kind, family))
+	if (rewrite_unusual(ctx, packet, flow, kind, 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (kind & PACKET_FIRST_FRAGMENT)
 		fragment_remember(packet, &scratch->fragment_key, family);
@@ -270,6 +271,71 @@ static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union 
 	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
 }
 
+/* An unusual packet to the node's own stack. */
+static __always_inline int rewrite_for_stack(ctx_t *ctx, struct packet *packet,
+					     union any_flow *flow, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	const __u8 kind = *packet_kind(packet, family);
+
+	if (!scratch)
+		return -1;
+	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
+	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
+		return -1;
+	if (rewrite_unusual(ctx, packet, flow, kind, 0, family))
+		return -1;
+	if (kind & PACKET_FIRST_FRAGMENT)
+		fragment_remember(packet, &scratch->fragment_key, family);
+	return 0;
+}
+
+static __noinline int rewrite_for_stack4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return rewrite_for_stack(ctx, packet, flow, FAMILY_IPV4);
+}
+
+static __noinline int rewrite_for_stack6(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return rewrite_for_stack(ctx, packet, flow, FAMILY_IPV6);
+}
+
+/*
+ * A packet that the node's own stack is an end of: translated where it is, without a next hop
+ * and without a hop. Towards the stack at ingress, and at tc, which knows of checksums that a
+ * device has verified; from it at egress. The stamp of such a flow has no epoch.
+ */
+static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					      enum reason reason, int family)
+{
+	struct flow_body *body = flow_body(&flow->answer, family);
+	struct scratch *scratch;
+	__u32 now = clock_slot();
+
+	if (body->stamp != now) {
+		scratch = scratch_of(CTX_HOOK);
+		if (!scratch)
+			return drop(ctx, REASON_TABLE_BUSY);
+		body->stamp = now;
+		flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
+		flow_store_hop(&packet->tuple, flow, family);
+	}
+	if (family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
+				    rewrite_for_stack6(ctx, packet, &flow->answer))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	return pass(ctx, reason);
+}
+
+static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	/* The reply of an endpoint here does not come in from anywhere. */
+	if (flow_body(&flow->answer, family)->flags & FLOW_REPLY)
+		return pass(ctx, REASON_NOT_OURS);
+	if ((int)CTX_HOOK == (int)HOOK_XDP)
+		return pass(ctx, REASON_TO_TC);
+	return translate_in_place(ctx, packet, flow, REASON_DELIVERED, family);
+}
+
 /* A packet of a flow, from state to the wire. */
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
@@ -282,6 +348,8 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 	if (body->stamp != stamp) {
 		enum reason reason = REASON_TABLE_BUSY;
 
+		if (body->flags & FLOW_NODE)
+			return deliver(ctx, packet, flow, family);
 		scratch = scratch_of(CTX_HOOK);
 		if (scratch)
 			reason = renew(ctx, packet, flow, stamp, scratch, family);
@@ -300,7 +368,7 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (verdict != FITS)
 			return verdict;
 	}
-	if (rewrite(ctx, packet, &flow->answer, family))
+	if (rewrite(ctx, packet, &flow->answer, 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {
 		count(ctx, REASON_RESOLVING);

@@ -46,6 +46,9 @@ extern struct native_map flows6;
 extern struct native_map fragments;
 extern struct native_map node_state;
 extern struct native_map devices;
+extern struct native_map source_ranges;
+extern struct native_map affinity;
+extern struct native_map gone_endpoints;
 extern struct native_map counters;
 extern struct native_map scratches;
 

@@ -17,7 +17,7 @@ static __always_inline __u8 rewrite_ttl(ctx_t *ctx, int family)
 }
 
 /* The IP header: addresses, TTL, its checksum. */
-static __always_inline int rewrite_ip(ctx_t *ctx, union any_flow *flow, int family)
+static __always_inline int rewrite_ip(ctx_t *ctx, union any_flow *flow, int hop, int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
 
@@ -28,25 +28,28 @@ static __always_inline int rewrite_ip(ctx_t *ctx, union any_flow *flow, int fami
 			return -1;
 		ip->saddr = *flow_src(flow, family);
 		ip->daddr = *flow_dst(flow, family);
-		ip->ttl--;
+		if (hop)
+			ip->ttl--;
 		/* The TTL is the high byte of its word: one less of it is 0x0100 less. */
 		checksum_update(&ip->check,
-				(__u32)body->addr_csum + (__u16)~__builtin_bswap16(0x0100));
+				(__u32)body->addr_csum +
+					(hop ? (__u16)~__builtin_bswap16(0x0100) : 0));
 	} else {
 		struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
 
 		if (!ip)
 			return -1;
 		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
-		ip->hop_limit--;
+		if (hop)
+			ip->hop_limit--;
 	}
 	return 0;
 }
 
 /* A fragment that has no layer 4 header. */
-static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, int family)
+static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, int hop, int family)
 {
-	if (rewrite_ip(ctx, flow, family))
+	if (rewrite_ip(ctx, flow, hop, family))
 		return -1;
 	if (family == FAMILY_IPV6)
 		ctx_sum_changed(ctx, flow_body(flow, family)->addr_csum);
@@ -58,7 +61,7 @@ static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, i
  * to make the checksum has left a 0 there, which must stay.
  */
 static __always_inline int rewrite_sctp(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-					int family)
+					int hop, int family)
 {
 	__u32 l4 = packet->l4_offset;
 	struct sctp_header sctp;
@@ -74,7 +77,7 @@ static __always_inline int rewrite_sctp(ctx_t *ctx, struct packet *packet, union
 	sctp.dst_port_be = *flow_dst_port(flow, family);
 	if (ctx_store(ctx, l4, &sctp, sizeof(sctp)))
 		return -1;
-	return rewrite_addresses(ctx, flow, family);
+	return rewrite_addresses(ctx, flow, hop, family);
 }
 
 /* The sum of the pseudo header, not folded (RFC 9293, 3.1; RFC 8200, 8.1). */
@@ -90,9 +93,10 @@ static __always_inline __u64 pseudo_sum(struct packet *packet, int family)
 	return sum;
 }
 
-/* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
+/* `hop`, a constant: the packet is forwarded, which takes one off its TTL. 0, or -1 if the
+ * kernel refuses an edit. Only bytes that parse has seen are written. */
 static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				   int family)
+				   int hop, int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
@@ -104,7 +108,7 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 			flow_ports(flow, family), body->addr_csum, body->port_csum,
 			pseudo_sum(packet, family)))
 		return -1;
-	return rewrite_ip(ctx, flow, family);
+	return rewrite_ip(ctx, flow, hop, family);
 }
 
 #endif

@@ -25,7 +25,7 @@ struct connection {
 	__be32 dst_be[4];
 	__be16 dst_port_be;
 	__u8 source_translated;
-	__u8 pad;
+	__u8 flags; /* enum flow_flag: what both directions have */
 	__u32 backend_id;
 	__u32 service_id;
 	__u32 pad2;
@@ -45,7 +45,8 @@ struct reservation {
 	__u8 found;  /* the reverse flow was there already */
 	__u8 doubtful;    /* a flow with a RST has one of the tuples: with the n-th port */
 	__u8 last_resort; /* such a flow gives way */
-	__u8 pad[3];
+	__u8 flags;	  /* enum flow_flag: what both directions have */
+	__u8 pad[2];
 	__u32 doubtful_n;
 	__u32 first; /* what the search counts from */
 };
@@ -74,12 +75,24 @@ struct icmp_error {
 	__u32 pad;
 };
 
+/* The endpoint that a client is held to, looked for in a Maglev table. */
+struct affinity_search {
+	struct affinity_key key;
+	struct table_ref table;
+	__u32 backend_id;
+	__u32 position;
+	__u32 found;
+	struct affinity made;
+};
+
 struct scratch {
 	struct refusal_budget refusals;
 	struct icmp_error icmp;
 	struct fragment_key fragment_key;
 	struct connection connection;
 	struct reservation reservation;
+	struct affinity_search affinity_search;
+	struct source_range_key source_range;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	struct bpf_sock_tuple socket;

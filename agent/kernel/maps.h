@@ -27,6 +27,11 @@ struct MapInfo {
   uint64_t bytes = 0;  // that the kernel allocated, where it says so, else computed
 };
 
+struct AffinityEntry {
+  abi::affinity_key key;
+  abi::affinity value;
+};
+
 class PinnedMaps {
  public:
   // Fails with a clear line if `bpffs` holds no maglane maps, or maps of another ABI. Maps
@@ -38,7 +43,8 @@ class PinnedMaps {
 
   // What the agent owns, read back whole (batched where the kernel can). Strings of services
   // end, and tables lie within the map, whatever the maps hold; all else is as it is there.
-  Result<MapContents> read_contents() const;
+  // `flows`: with the endpoints that flows of UDP lead to, which takes a walk through all flows.
+  Result<MapContents> read_contents(bool flows = false) const;
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
   Status apply(std::span<const Operation> operations);
@@ -50,6 +56,9 @@ class PinnedMaps {
                    const std::function<bool(const FlowEntry6&)>& visit6) const;
   Status remove_flow(const abi::tuple4& key);
   Status remove_flow(const abi::tuple6& key);
+
+  // Clients that session affinity holds to an endpoint, in no order.
+  Result<std::vector<AffinityEntry>> read_affinity() const;
 
   // Summed over the CPUs; index: reason + hook * REASON_COUNT.
   Result<std::vector<abi::counter>> read_counters() const;

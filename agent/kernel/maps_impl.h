@@ -25,6 +25,9 @@ enum MapIndex {
   kFlows6,
   kNodeState,
   kDevices,
+  kSourceRanges,
+  kAffinity,
+  kGoneEndpoints,
   kCounters,
   kMapCount
 };
@@ -44,6 +47,7 @@ struct PinnedMaps::Impl {
   FrontendTable frontends;
   int clock_program = -1;
   int remove_program = -1;
+  int forget_program = -1;
 
   Impl() = default;
   Impl(const Impl&) = delete;
@@ -66,6 +70,8 @@ struct PinnedMaps::Impl {
   Status put(const PutFrontend& operation);
   Status remove_flow(abi::remove_call& call) const;
   Status apply_to_memory(const Operation& operation);
+  Status forget(std::span<const Operation> run);
+  Status forget_flows() const;
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);
 };
 

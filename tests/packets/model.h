@@ -7,6 +7,7 @@
 
 #include <list>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -61,10 +62,13 @@ class Model {
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);
+  std::string check_delivered(const Packet& expected, const RunResult& result) const;
+  std::vector<HostPort> held_to(const Packet& packet, const FrontendFixture& frontend,
+                                const std::vector<HostPort>& endpoints) const;
   std::string check_sent(const Packet& expected, const Arrival& arrival, const RunResult& result) const;
-  bool translates_source(const Packet& packet, const FrontendFixture& frontend,
+  bool translates_source(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                          const HostPort& endpoint) const;
-  bool may_lack_ports(const Packet& packet, const FrontendFixture& frontend,
+  bool may_lack_ports(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                       const std::vector<HostPort>& endpoints);
   bool shares_replies(const Packet& packet, const Arrival& arrival);
   bool is_pod(const Packet& packet, const Arrival& arrival) const;
@@ -83,6 +87,8 @@ class Model {
   std::list<Connection> connections_;
   // Ends of the datagrams whose first fragment was sent: by addresses and identification.
   std::map<std::tuple<IpAddress, IpAddress, uint16_t>, Ends> datagrams_;
+  // Of frontends with affinity, by frontend and client: the endpoint, none: one that did not show.
+  std::map<std::pair<HostPort, IpAddress>, std::optional<HostPort>> affinity_;
   size_t flows_ = 0;  // in the table, after the last packet
   Family family_ = Family::ipv4;
 };

@@ -24,9 +24,33 @@ void* native_map::value_at(const std::string& key, const void* initial) {
   return (entries_[key] = std::move(value)).get();
 }
 
+// Whether the first bits of both are the same.
+static bool same_bits(const uint8_t* a, const uint8_t* b, uint32_t bits) {
+  if (std::memcmp(a, b, bits / 8) != 0) return false;
+  return bits % 8 == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8) == 0;
+}
+
+// Of a trie: a key begins with its length in bits (struct bpf_lpm_trie_key).
+void* native_map::find_longest(const void* key) {
+  const auto* wanted = static_cast<const uint8_t*>(key);
+  uint32_t wanted_bits = 0, best_bits = 0;
+  std::memcpy(&wanted_bits, key, sizeof wanted_bits);
+  void* best = nullptr;
+  for (const auto& [text, value] : entries_) {
+    const auto* entry = reinterpret_cast<const uint8_t*>(text.data());
+    uint32_t bits = 0;
+    std::memcpy(&bits, entry, sizeof bits);
+    if (bits > wanted_bits || (best && bits <= best_bits) || !same_bits(entry + 4, wanted + 4, bits)) continue;
+    best = value.get();
+    best_bits = bits;
+  }
+  return best;
+}
+
 void* native_map::find(const void* key) {
   uint32_t index = 0;
-  if (!hashed()) {
+  if (kind_ == Kind::prefix_trie) return find_longest(key);
+  if (is_array()) {
     std::memcpy(&index, key, sizeof index);
     if (index >= max_entries_) return nullptr;
   }
@@ -34,24 +58,25 @@ void* native_map::find(const void* key) {
   const std::string text = key_text(key, key_size_);
   const auto found = entries_.find(text);
   if (found != entries_.end()) return found->second.get();
-  return hashed() ? nullptr : value_at(text, nullptr);
+  return is_array() ? value_at(text, nullptr) : nullptr;
 }
 
 long native_map::update(const void* key, const void* value, uint64_t flags) {
   if (flags > BPF_EXIST) return -EINVAL;
-  if (!hashed()) {
+  if (is_array()) {
     if (flags == BPF_NOEXIST) return -EEXIST;
     void* at = find(key);
     if (!at) return -E2BIG;
     std::memcpy(at, value, value_size_);
     return 0;
   }
-  void* present = find(key);
+  const auto entry = entries_.find(key_text(key, key_size_));
+  void* present = entry == entries_.end() ? nullptr : entry->second.get();
   if (present && flags == BPF_NOEXIST) return -EEXIST;
   if (!present && flags == BPF_EXIST) return -ENOENT;
   if (!present && entries_.size() >= max_entries_) {
-    if (kind_ == Kind::hash) return -E2BIG;
-    entries_.erase(entries_.begin());  // any: which one the kernel gives up is its own business
+    if (kind_ != Kind::lru_hash) return -E2BIG;
+    entries_.erase(entries_.begin());  // any will do: the kernel's order is approximate too
   }
   if (present)
     std::memcpy(present, value, value_size_);
@@ -61,7 +86,7 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
 }
 
 long native_map::remove(const void* key) {
-  if (!hashed()) return -EINVAL;
+  if (is_array()) return -EINVAL;
   return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
 }
 
@@ -111,9 +136,12 @@ native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
 native_map flow_bits(Kind::array, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
 native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
-native_map fragments(Kind::lru, sizeof(abi::fragment_key), sizeof(abi::fragment), 8192);
+native_map fragments(Kind::lru_hash, sizeof(abi::fragment_key), sizeof(abi::fragment), 8192);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
+native_map source_ranges(Kind::prefix_trie, sizeof(abi::source_range_key), sizeof(uint32_t), 65536);
+native_map affinity(Kind::lru_hash, sizeof(abi::affinity_key), sizeof(abi::affinity), 65536);
+native_map gone_endpoints(Kind::hash, sizeof(abi::service_endpoint), sizeof(uint32_t), 65536);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
                     uint32_t{abi::REASON_COUNT} * abi::HOOKS);
 native_map scratches(Kind::array, sizeof(uint32_t), native_scratch_size(), abi::HOOKS + 1);
@@ -129,8 +157,9 @@ const std::map<std::string, native_map*>& all_maps() {
       {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
       {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
       {"flow_bits", &flow_bits}, {"flows4", &flows4},                   {"flows6", &flows6},
-      {"fragments", &fragments}, {"node_state", &node_state},
-      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches}};
+      {"fragments", &fragments}, {"node_state", &node_state},           {"devices", &devices},
+      {"affinity", &affinity},   {"source_ranges", &source_ranges},     {"gone_endpoints", &gone_endpoints},
+      {"counters", &counters},   {"scratches", &scratches}};
   return maps;
 }
 

@@ -43,6 +43,7 @@ void declare(CLI::App& app, Invocation& invocation) {
   add_backend(app, invocation);
   add_flow(app, invocation);
   add_maglev(app, invocation);
+  add_affinity(app, invocation);
   add_stats(app, invocation);
 }
 
