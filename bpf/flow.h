@@ -123,6 +123,12 @@ static __always_inline __u8 seen_in(const struct packet *packet, __u8 protocol)
 	return seen;
 }
 
+/* What the other direction's flow has to hold. */
+static __always_inline __u8 seen_by_twin(__u8 seen)
+{
+	return seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT;
+}
+
 /* FIN in each direction; a RST that is beyond doubt counts as both. */
 static __always_inline int seen_closed(__u8 seen)
 {
@@ -176,8 +182,9 @@ static __always_inline struct table_place flow_place(const __u64 *key, int famil
 	return table_place(table_hash(&config.seed, key, FLOW_SHAPE(family)), FLOW_BUCKETS(family));
 }
 
-/* How gladly a full bucket gives an entry up: closed before expired before embryonic before
- * established with a doubtful RST, the longest idle first; an established flow never. */
+/* How gladly a full bucket gives an entry up: closed before expired before embryonic, the
+ * longest idle first, an established flow never: nor does a RST make it so that may be
+ * anybody's. */
 static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family)
 {
 	const struct flow_body *body = family == FAMILY_IPV4 ?
@@ -191,12 +198,10 @@ static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family
 	__u32 class = 0;
 
 	if (protocol == IPPROTO_TCP && seen_closed(seen))
-		class = 4;
-	else if (idle >= limit + flow_stamp_lag(limit))
 		class = 3;
-	else if (!seen_established(seen, body->flags, protocol))
+	else if (idle >= limit + flow_stamp_lag(limit))
 		class = 2;
-	else if (seen_reset(seen))
+	else if (!seen_established(seen, body->flags, protocol))
 		class = 1;
 	return class ? class << (STAMP_SLOT_BITS - 1) | idle : 0;
 }
@@ -633,13 +638,12 @@ static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
 static __always_inline int flow_note_seen_of(const union any_tuple *key, union any_flow *flow,
 					     __u8 seen, int family)
 {
-	const __u8 twin_seen = seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT;
 	union any_tuple twin;
 
 	if (!key || !flow)
 		return 0;
 	flow_twin_key(&twin, key, flow, family);
-	if (flow_add_seen(&twin, twin_seen, key, family))
+	if (flow_add_seen(&twin, seen_by_twin(seen), key, family))
 		flow_add_seen(key, seen, NULL, family);
 	return 0;
 }
@@ -807,7 +811,7 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 	case TABLE_ABSENT:
 		flow_make_twin(&twin->answer, &twin_key, key, &flow->answer, family);
 		flow_insert(&twin_key, &twin->answer,
-			    seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT, family);
+			    seen_by_twin(seen), family);
 		break;
 	case TABLE_DONE:
 		if (flow_is_twin(twin->answer.words, key, family))

@@ -251,7 +251,7 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 		return ICMP_UNRELATED;
 	flow = &scratch->other;
 	body = flow_body(&flow->answer, family);
-	switch (flow_find_elsewhere(&scratch->icmp.answer, flow, family)) {
+	switch (flow_find_elsewhere_of(&scratch->icmp.answer, flow, family)) {
 	case TABLE_DONE:
 		break;
 	case TABLE_BUSY:

@@ -55,7 +55,7 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 	closed = reservation->protocol == IPPROTO_TCP && seen_closed(seen);
 	if (flow_same_answer(&other->answer, &reservation->flow, family) &&
 	    !(closed && reservation->seen & SEEN_SYN)) {
-		reservation->seen = seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT;
+		reservation->seen = seen_by_twin(seen);
 		reservation->found = 1;
 		return 1;
 	}
@@ -99,7 +99,7 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 	flow_body(flow, family)->flags = FLOW_REPLY | reservation->flags;
 	if (reservation->source_translated || port != reservation->own_port_be)
 		flow_body(flow, family)->flags |= FLOW_SNAT;
-	result = flow_insert(reverse, flow, reservation->seen << SEEN_TWIN_SHIFT, family);
+	result = flow_insert(reverse, flow, seen_by_twin(reservation->seen), family);
 	if (result == TABLE_PRESENT) {
 		int whose = reserve_from(reservation, &scratch->other, family);
 
@@ -113,7 +113,7 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 		}
 		if (whose < 0)
 			return 0;
-		result = flow_insert(reverse, flow, reservation->seen << SEEN_TWIN_SHIFT, family);
+		result = flow_insert(reverse, flow, seen_by_twin(reservation->seen), family);
 		if (result == TABLE_PRESENT)
 			return 0;
 	}
@@ -159,6 +159,8 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 	reservation->flags = connection->flags;
 	reservation->protocol = protocol;
 	reservation->seen = seen_in(packet, protocol);
+	if (reservation->seen & SEEN_RST) /* of a connection that nobody knows: it is over */
+		reservation->seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
 	reservation->reason = REASON_NO_SOURCE_PORT;
 
 	addr_copy(flow_src(flow, family), tuple_dst(&packet->tuple, family), family);

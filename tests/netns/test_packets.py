@@ -2,6 +2,7 @@
 """Packets that are not plain: fragments, SCTP, VLAN tags, RSTs of a stranger, sockets of the node."""
 import contextlib
 import os
+import random
 import socket
 import struct
 import time
@@ -133,14 +134,15 @@ def test_sctp(lab, directory, family, source, pod):
     with sctp_service(lab, directory, pod), frames.Tap(lab, pod) as at_pod, frames.Tap(lab, source) as at_source, \
             lab.socket(source, family, socket.SOCK_RAW, IPPROTO_SCTP) as client, \
             lab.socket(pod, family, socket.SOCK_RAW, IPPROTO_SCTP) as server:
-        client.sendto(sctp_packet(40123, port, body), (target, 0))
+        own = random.randint(33000, 60000)
+        client.sendto(sctp_packet(own, port, body), (target, 0))
         seen = sctp_seen(at_pod)
         assert seen is not None
         seen_from, (client_port, server_port), right = seen
         assert right and server_port == 8080
         server.sendto(sctp_packet(8080, client_port, bytes([2, 0, 0, 24]) + bytes(20)),
                       (socket.inet_ntop(family, seen_from), 0))
-        assert sctp_seen(at_source) == (wanted, (port, 40123), True)
+        assert sctp_seen(at_source) == (wanted, (port, own), True)
 
 
 # ---- strangers and tags ----------------------------------------------------------------------
@@ -169,10 +171,13 @@ def test_reset_of_a_stranger(lab, family, pod):
         assert connection.ask().pod == pod
         own = connection.local
         assert states(own[1]) == {"established"}
-        for flags in (RST, SYN):
+
+        def send(flags):
             stranger.sendto(tcp_packet(family, (address("client", family), own[1]), target, flags), (target[0], 0))
-            eventually(lambda: states(own[1]) == {"reset"}, 2, "the RST has been seen")
-            assert connection.ask().pod == pod
+        send(RST)
+        eventually(lambda: states(own[1]) == {"reset"}, 2, "the RST has been seen")
+        send(SYN)
+        assert connection.ask().pod == pod
         time.sleep(1.5)
         assert connection.ask().pod == pod
         eventually(lambda: states(own[1]) == {"established"}, 2, "the connection has gone on")

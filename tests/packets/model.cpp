@@ -103,8 +103,7 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     return check_new(packet, arrival, result);
   }
-  const bool may_go = flows_ + 2 >= cluster_.flow_capacity &&
-                      (known->doubtful || !known->established(packet.protocol()));
+  const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
   std::string wrong = check_known(known, reply, packet, arrival, result);
   if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
   // At XDP the other direction was made again and took the place of this one.
@@ -306,7 +305,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
 // another connection's.
 bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
   const uint8_t protocol = cluster_.frontends().front().protocol;
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || connection.doubtful || !connection.established(protocol)))
+  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);

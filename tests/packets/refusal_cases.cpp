@@ -183,8 +183,8 @@ void established_is_never_given_up(Scenario& s) {
   from_client(s, 40000, kAck);
 }
 
-// A RST that may be anybody's costs nobody a connection as long as there are others to give up.
-void doubtful_goes_last(Scenario& s) {
+// A RST that may be anybody's costs nobody a connection before it has been silent for long.
+void doubtful_is_not_given_up(Scenario& s) {
   s.cluster.flow_capacity = 4;
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   establish(s, 40000);
@@ -194,6 +194,9 @@ void doubtful_goes_last(Scenario& s) {
   open_connection(s, 40002);
   EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40000, 40000, 40002, 40002}));
   establish(s, 40002);
+  s.uplink(s.first(s.client(40003), s.node())).dropped(REASON_FLOW_TABLE_FULL);
+  EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40000, 40000, 40002, 40002}));
+  s.age_flows(50);
   open_connection(s, 40003);
   EXPECT_EQ(s.clients_with_flows(), (std::multiset<uint16_t>{40002, 40002, 40003, 40003}));
 }
@@ -303,7 +306,7 @@ std::vector<Case> refusal_cases() {
       {"flow_table_exactly_full", flow_table_exactly_full},
       {"flow_table_full_for_a_lost_direction", flow_table_full_for_a_lost_direction},
       {"established_is_never_given_up", established_is_never_given_up},
-      {"doubtful_goes_last", doubtful_goes_last, Case::tcp_only},
+      {"doubtful_is_not_given_up", doubtful_is_not_given_up, Case::tcp_only},
       {"given_up_in_order", given_up_in_order, Case::tcp_only},
       {"busy_table", busy_table},
       {"entry_that_is_being_changed", entry_that_is_being_changed},
