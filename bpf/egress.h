@@ -17,10 +17,15 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 	const __u8 wanted = FLOW_REPLY | FLOW_NODE;
 	struct packet packet;
 	enum table_result found;
+	enum parsed parsed;
 	struct flow flow;
 
 	packet.from_pod = 0;
-	if (parse(ctx, &packet, family) != PARSED_OK)
+	parsed = parse(ctx, &packet, family);
+	if (parsed == PARSED_OTHER_PROTOCOL &&
+	    *tuple_protocol(&packet.tuple, family) == IPPROTO_SCTP)
+		parsed = parse_sctp(ctx, &packet, family);
+	if (parsed != PARSED_OK)
 		return pass(ctx, REASON_NOT_OURS);
 	if (!filter_may_be_ours(tuple_src(&packet.tuple, family), tuple_dst(&packet.tuple, family),
 				family))
