@@ -437,20 +437,24 @@ static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
 	__u64 *entry;
 	void *bucket;
 	__u32 index;
+	__u32 slot;
 	__u32 meta;
 
 	if (!twin || !key)
 		return TABLE_ABSENT;
 	location = flow_search(twin, family);
-	entry = table_at(FLOW_MAP(family), location, shape);
 	index = location >> TABLE_SLOT_BITS;
-	bucket = table_bucket(FLOW_MAP(family), &index);
-	if (!entry || !bucket || !table_lock(bucket))
+	slot = table_slot(location);
+	if (location < 0 || slot >= TABLE_SLOTS)
 		return TABLE_ABSENT;
+	bucket = table_bucket(FLOW_MAP(family), &index);
+	if (!bucket || !table_lock(bucket))
+		return TABLE_ABSENT;
+	entry = table_entry(bucket, slot, shape);
 	if (table_matches(entry, twin->words, &meta, shape) &&
 	    flow_is_twin(entry + shape.key_words, key, family))
-		table_evict(FLOW_MAP(family), bucket, table_slot(location), NULL,
-			    &config.seed, FLOW_BUCKETS(family), shape);
+		table_evict(FLOW_MAP(family), bucket, slot, NULL, &config.seed,
+			    FLOW_BUCKETS(family), shape);
 	table_unlock(bucket);
 	return TABLE_DONE;
 }

@@ -18,6 +18,9 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 
 	if (l4 > MAX_HEADERS * 4)
 		return -1;
+	/* What is used below is what was compared, not a copy that was put aside before: the
+	 * verifier of Linux 6.1 does not take the two for one. */
+	barrier_var(l4);
 	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
 			    body->addr_csum, body->port_csum))
 		return -1;

@@ -523,9 +523,12 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 		__u32 worth = rank(table_entry(bucket, slot, shape), argument)
 				      << TABLE_SLOT_BITS |
 			      slot;
+		__s64 higher = ((__s64)best - worth) >> 63;
 
-		if (worth > best)
-			best = worth;
+		/* Without a branch, whose two ways the verifier of Linux 6.1 would follow again for
+		 * each slot. */
+		barrier_var(higher);
+		best ^= (best ^ worth) & higher;
 	}
 	return best;
 }
