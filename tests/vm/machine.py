@@ -150,13 +150,12 @@ class Machine:
 
 
 def _start_script(command):
-    path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
     return f"""\
 out=/dev/console
 for port in /sys/class/virtio-ports/*; do
   [ "$(cat "$port/name")" = out ] && out=/dev/${{port##*/}}
 done
-export HOME=/root TERM=dumb PATH={shlex.quote(path)}
+export HOME=/root TERM=dumb PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 {{
   echo {shlex.quote(GREETING)}
   cd {shlex.quote(os.getcwd())} && {shlex.join(map(str, command))}
