@@ -103,7 +103,8 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
-	flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
+	flow_repair_twin(&packet->tuple, flow, &scratch->other, &scratch->reservation.reverse,
+			 family);
 	flow_store_hop(&packet->tuple, flow, family);
 	return reason;
 }
