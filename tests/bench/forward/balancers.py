@@ -12,7 +12,8 @@ import tempfile
 
 from topology import BACKEND_ADDRESS, ENDPOINT_PORT, ENDPOINTS, NODE_ADDRESS
 
-BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", pathlib.Path(__file__).resolve().parents[3] / "build/release"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
 MASQUERADE = "0x4000"
 
 
@@ -106,14 +107,18 @@ class Iptables(Balancer):
             raise Unavailable(f"iptables: {error}") from error
 
 
+def kernel_has_ipvs():
+    for module in ("ip_vs", "ip_vs_mh", "nf_conntrack", "dummy"):
+        subprocess.run(["modprobe", "-q", module], check=False)
+    return pathlib.Path("/proc/net/ip_vs").exists()
+
+
 class Ipvs(Balancer):
     """With Maglev hashing over address and port, which is the nearest to what maglane does."""
     name = "ipvs"
 
     def start(self, topology, services):
-        for module in ("ip_vs", "ip_vs_mh", "nf_conntrack", "dummy"):
-            subprocess.run(["modprobe", "-q", module], check=False)
-        if not pathlib.Path("/proc/net/ip_vs").exists():
+        if not kernel_has_ipvs():
             raise Unavailable("ipvs: this kernel has no ip_vs")
         lines = []
         for service in services:

@@ -13,14 +13,18 @@ the node and the sink share the machine's CPUs: compare the figures with each ot
 import argparse
 import json
 import os
+import pathlib
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 
 import balancers
 from topology import CLIENT_ADDRESSES, ENDPOINT_NETWORK, ENDPOINT_PORT, Service, Topology
 
 PROGRAM = balancers.BUILD / "bin/bench_forward"
+MACHINE_KERNEL, MACHINE_LIMIT = "6.12", 1800  # seconds
 
 
 def say(text):
@@ -127,6 +131,29 @@ def run(options):
     return rows(list(measured.values()), base)
 
 
+def in_machine(arguments):
+    """This script with these arguments in a virtual machine, whose kernel has what this one lacks.
+    Its figures are an emulated CPU's: only their ratios say something."""
+    sys.path.insert(0, str(balancers.ROOT / "tests/vm"))
+    import kernels  # pylint: disable=import-outside-toplevel
+    import machine  # pylint: disable=import-outside-toplevel
+    subprocess.run([balancers.ROOT / "tools/setup", "--vm"], check=True, stdout=sys.stderr)
+    with tempfile.TemporaryDirectory() as directory:
+        command = f"{shlex.join([os.path.abspath(__file__), *arguments])} >/run/vm/figures.json"
+        try:
+            kernel = kernels.get(MACHINE_KERNEL, say)
+        except kernels.KernelError as error:
+            say(f"forward: {error}")
+            return 1
+        say(f"this kernel has no ip_vs: in a virtual machine with {kernel.release}")
+        outcome = machine.Machine(kernel).run(["bash", "-c", command], directory, MACHINE_LIMIT, say)
+        if outcome.problem or outcome.status:
+            say(f"forward: {outcome.problem or 'it failed in the machine'}\n" + outcome.console[-2000:])
+            return 1
+        print((pathlib.Path(directory) / "figures.json").read_text(), end="")
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", choices=list(balancers.PEERS), action="append",
@@ -147,6 +174,8 @@ def main():
         options.rounds, options.seconds = 1, 0.3
     options.asked = bool(options.peer)
     options.peer = options.peer or ["nftables", "iptables", "none"]
+    if "ipvs" in options.peer and not balancers.kernel_has_ipvs():
+        return in_machine(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the networks are taken down
     try:
         print(json.dumps(run(options), indent=1))
