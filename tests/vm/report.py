@@ -128,10 +128,10 @@ def table(reports):
     lines = ["# Kernels", "",
              "Written by `tools/test --vm`, which runs every test that needs a kernel on each of these: those of",
              "Debian in virtual machines, the host's as it is.", "",
-             "| kernel | attached | passed | skipped | failed |", "|---|---|---|---|---|"]
+             "| kernel | attached | tests | passed | skipped | failed |", "|---|---|---|---|---|---|"]
     for report in reports:
-        lines.append(f"| {_heading(report)} | {_attached(report)} | {report.passed} | {sum(report.skipped.values())} "
-                     f"| {len(report.failures)} |")
+        lines.append(f"| {_heading(report)} | {_attached(report)} | {'all' if report.complete else 'a part (--smoke)'} "
+                     f"| {report.passed} | {sum(report.skipped.values())} | {len(report.failures)} |")
     lines += ["", "## What ran", "", "Passed, and skipped where that is not 0.", "",
               "| suite | " + " | ".join(report.kernel for report in reports) + " |", "|---|" + "---|" * len(reports)]
     for name in dict.fromkeys(name for report in reports for name in report.suites):

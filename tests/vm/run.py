@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the kernel-facing tests on several kernels: run.py [--smoke] [--only SUITE] [KERNEL...]
+"""Runs the kernel-facing tests on several kernels: run.py [--smoke] [--document] [--only SUITE] [KERNEL...]
 
 KERNEL is 6.1, 6.12 or host; default: all. Needs root and the release build. Results stay in
 build/vm/results; after a complete run of all kernels docs/kernels.md is written anew. Exit status
@@ -65,7 +65,8 @@ def run_kernel(name, plan, complete):
 
 def tell(report):
     skipped = sum(report.skipped.values())
-    say(f"{report.kernel}: {report.passed} passed, {skipped} skipped, {len(report.failures)} failed, {report.seconds:.0f} s")
+    say(f"{report.kernel}: {report.passed} passed, {skipped} skipped, {len(report.failures)} failed, "
+        f"{report.seconds:.0f} s")
     for reason, number in report.skipped.items():
         say(f"  skipped {number}: {reason}")
     for failure in report.failures:
@@ -74,11 +75,12 @@ def tell(report):
             print(f"  | {line}")
 
 
-def write_document():
+def write_document(forced):
     names = [*kernels.PACKAGES, kernels.HOST]
     paths = [RESULTS / f"{name}.json" for name in names]
     known = [reports.Report.load(path) for path in paths if path.exists()]
-    if len(known) == len(names) and all(report.complete and report.ok for report in known):
+    complete = len(known) == len(names) and all(report.complete and report.ok for report in known)
+    if complete or forced:
         DOCUMENT.write_text(reports.table(known))
         say(f"written: {DOCUMENT.relative_to(kernels.ROOT)}")
     (RESULTS / "kernels.md").write_text(reports.table(known))
@@ -87,6 +89,7 @@ def write_document():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a part that takes a minute or two a kernel")
+    parser.add_argument("--document", action="store_true", help="write docs/kernels.md from what has run so far")
     parser.add_argument("--only", metavar="SUITE", action="append", help="this suite alone (repeatable)")
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"{', '.join(kernels.PACKAGES)} or {kernels.HOST}")
     options = parser.parse_args()
@@ -106,7 +109,7 @@ def main():
         tell(report)
         if not report.ok:
             failed.append(name)
-    write_document()
+    write_document(options.document)
     print(f"kernels with failures: {', '.join(failed)}" if failed else "all passed on every kernel")
     return 1 if failed else 0
 

@@ -86,7 +86,7 @@ def test_results_are_counted(tmp_path):
     assert [failure.test for failure in report.failures] == ["one: Suite.Fails"]
     assert (report.release, report.programs, report.attached) == ("6.1.0", {"xdp_uplink": 101887}, {"xdp": "native"})
     text = reports.table([report])
-    assert "| 6.1 (6.1.0) | XDP native | 1 | 1 | 1 |" in text
+    assert "| 6.1 (6.1.0) | XDP native | all | 1 | 1 | 1 |" in text
     assert "| xdp_uplink | 101,887, left 89.8 % |" in text
     assert "- 6.1, 1 test: no tcx" in text
 

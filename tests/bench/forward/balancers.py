@@ -53,7 +53,8 @@ class Nftables(Balancer):
         chains = []
         for service in services:
             choices = ", ".join(f"{i} : goto {service.name}-{i}" for i in range(len(ENDPOINTS)))
-            chains.append(f"chain outside-{service.name} {{ meta mark set meta mark or {MASQUERADE}; goto {service.name}; }}")
+            chains.append(f"chain outside-{service.name} {{ meta mark set meta mark or {MASQUERADE}; "
+                          f"goto {service.name}; }}")
             chains.append(f"chain {service.name} {{ numgen random mod {len(ENDPOINTS)} vmap {{ {choices} }}; }}")
             chains += [f"chain {service.name}-{i} {{ meta l4proto {{ tcp, udp }} dnat to {endpoint}:{ENDPOINT_PORT}; }}"
                        for i, endpoint in enumerate(ENDPOINTS)]
@@ -133,8 +134,9 @@ class Ipvs(Balancer):
                 topology.on("node", "ip", "address", "add", f"{service.address}/32", "dev", "kube-ipvs0")
             topology.on("node", "ipvsadm", "-R", input="\n".join(lines) + "\n")
             topology.sysctl("node", net__ipv4__vs__conntrack=1)
-            topology.on("node", "nft", "-f", "-", input=f"""table ip masquerade {{ chain postrouting {{
-                type nat hook postrouting priority srcnat; ip daddr {{ {', '.join(ENDPOINTS)} }} masquerade fully-random; }} }}""")
+            topology.on("node", "nft", "-f", "-", input="table ip masquerade { chain postrouting {"
+                        " type nat hook postrouting priority srcnat;"
+                        f" ip daddr {{ {', '.join(ENDPOINTS)} }} masquerade fully-random; }} }}")
         except (RuntimeError, FileNotFoundError) as error:
             raise Unavailable(f"ipvs: {error}") from error
 
@@ -153,13 +155,14 @@ class Maglane(Balancer):
         self.scratch = tempfile.mkdtemp()
         manifests = pathlib.Path(self.scratch) / "manifests"
         manifests.mkdir()
-        (manifests / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects(services)}))
+        objects_file = {"apiVersion": "v1", "kind": "List", "items": objects(services)}
+        (manifests / "all.json").write_text(json.dumps(objects_file))
         with open(f"{self.scratch}/log", "w") as log:
             self.agent = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{topology.name('node')}", BUILD / "bin/maglane-agent", "--node-name", "node",
-                 "--manifests", manifests, "--uplink", "up0", "--uplink", "up1", "--pod-cidr", "10.244.0.0/16",
-                 "--service-cidr", "10.96.0.0/16", "--xdp", self.xdp], env=self._environment(), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log)
+                ["nsenter", f"--net=/run/netns/{topology.name('node')}", BUILD / "bin/maglane-agent",
+                 "--node-name", "node", "--manifests", manifests, "--uplink", "up0", "--uplink", "up1",
+                 "--pod-cidr", "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--xdp", self.xdp],
+                env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             topology.on("node", BUILD / "bin/maglane", "status", "--wait", "60", env=self._environment())
             self._check_mode()
