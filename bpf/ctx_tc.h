@@ -98,8 +98,12 @@ static __always_inline int edit_sum_by_helper(ctx_t *ctx, int family, __u8 proto
 static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
 				       __u32 ports, __u16 addr_csum, __u16 port_csum, __u64 pseudo)
 {
-	void *header = ctx_at(ctx, l4, sum + sizeof(__u16));
+	void *header;
 
+	/* What is used is what the caller compared with its bound, not a copy put aside before:
+	 * the verifier of Linux 6.1 does not take the two for one. */
+	barrier_var(l4);
+	header = ctx_at(ctx, l4, sum + sizeof(__u16));
 	if (!header)
 		return -1;
 	if (!sum_may_be_partial(ctx, *(__u16 *)(header + sum), pseudo)) {

@@ -222,24 +222,14 @@ __weak int flow_scan6(struct flow_bucket6 *bucket, const struct tuple6 *key, __u
 			       TABLE_SLOTS;
 }
 
-__weak int flow_rank4(const struct flow_entry4 *entry, __u32 now)
-{
-	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV4) : 0;
-}
-
-__weak int flow_rank6(const struct flow_entry6 *entry, __u32 now)
-{
-	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV6) : 0;
-}
-
 static __always_inline __u32 flow_rank4_at(const __u64 *entry, __u32 now)
 {
-	return flow_rank4((const struct flow_entry4 *)entry, now);
+	return flow_rank(entry, now, FAMILY_IPV4);
 }
 
 static __always_inline __u32 flow_rank6_at(const __u64 *entry, __u32 now)
 {
-	return flow_rank6((const struct flow_entry6 *)entry, now);
+	return flow_rank(entry, now, FAMILY_IPV6);
 }
 
 __weak int flow_victim4(struct flow_bucket4 *bucket, __u32 now)
@@ -491,20 +481,24 @@ static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
 	__u64 *entry;
 	void *bucket;
 	__u32 index;
+	__u32 slot;
 	__u32 meta;
 
 	if (!twin || !key)
 		return TABLE_ABSENT;
 	location = flow_search(twin, family);
-	entry = table_at(FLOW_MAP(family), location, shape);
 	index = location >> TABLE_SLOT_BITS;
-	bucket = table_bucket(FLOW_MAP(family), &index);
-	if (!entry || !bucket || !table_lock(bucket))
+	slot = table_slot(location);
+	if (location < 0 || slot >= TABLE_SLOTS)
 		return TABLE_ABSENT;
+	bucket = table_bucket(FLOW_MAP(family), &index);
+	if (!bucket || !table_lock(bucket))
+		return TABLE_ABSENT;
+	entry = table_entry(bucket, slot, shape);
 	if (table_matches(entry, twin->words, &meta, shape) &&
 	    flow_is_twin(entry + shape.key_words, key, family))
-		table_evict(FLOW_MAP(family), bucket, table_slot(location), NULL,
-			    &config.seed, FLOW_BUCKETS(family), shape);
+		table_evict(FLOW_MAP(family), bucket, slot, NULL, &config.seed,
+			    FLOW_BUCKETS(family), shape);
 	table_unlock(bucket);
 	return TABLE_DONE;
 }
@@ -798,24 +792,23 @@ static __always_inline void flow_touch(const union any_tuple *key, struct flow *
 }
 
 static __always_inline int flow_repair_twin_of(const union any_tuple *key, struct flow *flow,
-					       struct flow *twin, int family)
+					       struct flow *twin, union any_tuple *twin_key,
+					       int family)
 {
 	const __u8 seen = meta_seen(flow ? flow->meta : 0);
-	union any_tuple twin_key;
 
 	/* What is closed needs no twin any more; in a full table it would make way for it. */
-	if (!key || !flow || !twin || seen_closed(seen))
+	if (!key || !flow || !twin || !twin_key || seen_closed(seen))
 		return 0;
-	flow_twin_key(&twin_key, key, &flow->answer, family);
-	switch (flow_find_elsewhere(&twin_key, twin, family)) {
+	flow_twin_key(twin_key, key, &flow->answer, family);
+	switch (flow_find_elsewhere(twin_key, twin, family)) {
 	case TABLE_ABSENT:
-		flow_make_twin(&twin->answer, &twin_key, key, &flow->answer, family);
-		flow_insert(&twin_key, &twin->answer,
-			    seen_by_twin(seen), family);
+		flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
+		flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
 		break;
 	case TABLE_DONE:
 		if (flow_is_twin(twin->answer.words, key, family))
-			flow_touch(&twin_key, twin, family);
+			flow_touch(twin_key, twin, family);
 		else
 			flow_remove_found(key, flow->location, flow->meta, family);
 		break;
@@ -825,29 +818,33 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 	return 0;
 }
 
-__weak int flow_repair_twin4(const union any_tuple *key, struct flow *flow, struct flow *twin)
+__weak int flow_repair_twin4(const union any_tuple *key, struct flow *flow, struct flow *twin,
+			     union any_tuple *twin_key)
 {
-	return flow_repair_twin_of(key, flow, twin, FAMILY_IPV4);
+	return flow_repair_twin_of(key, flow, twin, twin_key, FAMILY_IPV4);
 }
 
-__weak int flow_repair_twin6(const union any_tuple *key, struct flow *flow, struct flow *twin)
+__weak int flow_repair_twin6(const union any_tuple *key, struct flow *flow, struct flow *twin,
+			     union any_tuple *twin_key)
 {
-	return flow_repair_twin_of(key, flow, twin, FAMILY_IPV6);
+	return flow_repair_twin_of(key, flow, twin, twin_key, FAMILY_IPV6);
 }
 
 /*
  * Once in a while for a flow that has packets, before its own stamp is stored. Makes the other
  * direction again if it has been lost. Keeps its stamp from lagging so far behind that it
  * would count as expired. And if its tuple has become another connection's, the flow goes:
- * the next packet makes it anew, with a source port that is free. `twin`: room to do it in.
+ * the next packet makes it anew, with a source port that is free. `twin`, `twin_key`: room to do
+ * it in, which the stack does not have.
  */
 static __always_inline void flow_repair_twin(const union any_tuple *key, struct flow *flow,
-					     struct flow *twin, int family)
+					     struct flow *twin, union any_tuple *twin_key,
+					     int family)
 {
 	if (family == FAMILY_IPV4)
-		flow_repair_twin4(key, flow, twin);
+		flow_repair_twin4(key, flow, twin, twin_key);
 	else
-		flow_repair_twin6(key, flow, twin);
+		flow_repair_twin6(key, flow, twin, twin_key);
 }
 
 #endif

@@ -168,7 +168,8 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 		return reason;
 	if (seen_reset(meta_seen(flow->meta)) && !(packet->tcp_flags & TCP_RST))
 		flow_revive(&packet->tuple, flow, family);
-	flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
+	flow_repair_twin(&packet->tuple, flow, &scratch->other, &scratch->reservation.reverse,
+			 family);
 	flow_store_hop(&packet->tuple, flow, family);
 	return reason;
 }
@@ -317,7 +318,8 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 		if (!scratch)
 			return drop(ctx, REASON_TABLE_BUSY);
 		body->stamp = now;
-		flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
+		flow_repair_twin(&packet->tuple, flow, &scratch->other,
+				 &scratch->reservation.reverse, family);
 		flow_store_hop(&packet->tuple, flow, family);
 	}
 	if (family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :

@@ -311,9 +311,14 @@ static __always_inline table_location table_locate(__u32 bucket, __u32 slot)
 	return bucket << TABLE_SLOT_BITS | slot;
 }
 
+/* The compiler must not know that there is only one number that is no slot: it would compare with
+ * that one, from which the verifier of Linux 6.1 learns no bound. */
 static __always_inline __u32 table_slot(table_location location)
 {
-	return location & ((1 << TABLE_SLOT_BITS) - 1);
+	__u32 slot = location & ((1 << TABLE_SLOT_BITS) - 1);
+
+	barrier_var(slot);
+	return slot;
 }
 
 /* The entry at a location, NULL if there can be none. */
@@ -516,9 +521,12 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 		__u32 worth = rank(table_entry(bucket, slot, shape), argument)
 				      << TABLE_SLOT_BITS |
 			      slot;
+		__s64 higher = ((__s64)best - worth) >> 63;
 
-		if (worth > best)
-			best = worth;
+		/* Without a branch, whose two ways the verifier of Linux 6.1 would follow again for
+		 * each slot. */
+		barrier_var(higher);
+		best ^= (best ^ worth) & higher;
 	}
 	return best;
 }
@@ -554,7 +562,7 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 		__u32 other = shape.victim(second, rank_argument);
 
 		bucket = other > victim ? second : first;
-		slot = (other > victim ? other : victim) & ((1 << TABLE_SLOT_BITS) - 1);
+		slot = table_slot(other > victim ? other : victim);
 		if (slot >= TABLE_SLOTS)
 			return TABLE_FULL;
 		table_evict(map, bucket, slot, NULL, seed, count, shape);

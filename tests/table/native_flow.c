@@ -59,7 +59,8 @@ void native_flow_store_hop(const struct tuple4* tuple, struct native_found* foun
 void native_flow_repair_twin(const struct tuple4* tuple, struct native_found* found) {
   const union any_tuple key = key_of(tuple);
   struct flow room;
-  flow_repair_twin(&key, (struct flow*)found, &room, FAMILY_IPV4);
+  union any_tuple key_room;
+  flow_repair_twin(&key, (struct flow*)found, &room, &key_room, FAMILY_IPV4);
 }
 
 void native_flow_twin(const struct tuple4* tuple, struct flow4* of, struct tuple4* twin_tuple, struct flow4* twin) {
@@ -75,5 +76,5 @@ void native_flow_twin(const struct tuple4* tuple, struct flow4* of, struct tuple
 __u32 native_flow_rank(const struct tuple4* tuple, const struct flow4* flow, __u8 seen, __u32 now) {
   struct flow_entry4 entry = {.tuple = *tuple, .flow = *flow};
   entry.tuple.pad[0] = seen;
-  return flow_rank4(&entry, now);
+  return flow_rank((const __u64*)&entry, now, FAMILY_IPV4);
 }

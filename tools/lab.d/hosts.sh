@@ -3,6 +3,9 @@
 # Makes and removes the lab's network namespaces and what joins them. Every step leaves
 # what is there already as it is, so that a second run completes or repairs.
 
+# The link of the one host that is on this machine to those on others; empty: all are here.
+DEVICE=
+
 in_host() { # HOST COMMAND...
   local host=$1
   shift
@@ -52,16 +55,28 @@ make_fabric() {
 
 join_fabric() { # HOST
   local host=$1
+  if [[ -n $DEVICE ]]; then
+    if ! has_device "$host" eth0; then
+      ip link set "$DEVICE" down netns "$(namespace "$host")" name eth0
+      echo "$DEVICE" >"$RUN/$host.device"
+    fi
+  else
+    join_bridge "$host"
+  fi
+  ip_in "$host" link set eth0 up
+  set_offloads "$host" eth0
+  ip_in "$host" addr replace "$(address4 "$host")/24" dev eth0
+  ip_in "$host" addr replace "$(address6 "$host")/64" dev eth0 nodad
+}
+
+join_bridge() { # HOST
+  local host=$1
   if ! has_device "$host" eth0; then
     ip link add eth0 netns "$(namespace "$host")" type veth peer name "$host" netns "$(namespace fabric)"
   fi
   ip_in fabric link set "$host" master bridge up
   ip_in fabric -force link set dev "$host" xdp obj "$RUN/pass.bpf.o" sec xdp
   set_offloads fabric "$host"
-  ip_in "$host" link set eth0 up
-  set_offloads "$host" eth0
-  ip_in "$host" addr replace "$(address4 "$host")/24" dev eth0
-  ip_in "$host" addr replace "$(address6 "$host")/64" dev eth0 nodad
 }
 
 make_client() {
@@ -125,10 +140,10 @@ wait_for_server() { # POD
   done
 }
 
-route_between_nodes() {
+route_between_nodes() { # NODES: those that there are, on whichever machine
   local from to
   for from in $(nodes_up); do
-    for to in $(nodes_up); do
+    for to in "$@"; do
       [[ $from == "$to" ]] && continue
       ip_in "$from" route replace "10.244.$(node_number "$to").0/24" via "$(address4 "$to")"
       ip_in "$from" -6 route replace "fd00:10:244:$(node_number "$to")::/64" via "$(address6 "$to")"
@@ -145,7 +160,24 @@ hosts_up_command() { # NODES
     ((number-- > 0)) || break
     make_node "$node"
   done
-  route_between_nodes
+  # shellcheck disable=SC2046 # names, one a word
+  route_between_nodes $(nodes_up)
+  for pod in $(pods_up); do
+    wait_for_server "$pod"
+  done
+}
+
+# The one host HOST, with its pods, by a device of this machine.
+hosts_join_command() { # HOST DEVICE NODES
+  local host=$1 every=(node-a node-b node-c) pod
+  DEVICE=$2
+  mkdir -p "$RUN"
+  if [[ $host == client ]]; then
+    make_client
+    return
+  fi
+  make_node "$host"
+  route_between_nodes "${every[@]:0:$3}"
   for pod in $(pods_up); do
     wait_for_server "$pod"
   done
@@ -162,12 +194,20 @@ kill_all_in() { # NAMESPACE
   done
 }
 
+# A device that was taken for `join` goes back under the name that it had; a veth ends with its host.
+give_device_back() { # HOST
+  local device
+  device=$(cat "$RUN/$1.device" 2>/dev/null) || return 0
+  ip_in "$1" link set eth0 down netns $$ name "$device"
+}
+
 hosts_down_command() {
   local host name
   for host in client node-{a,b,c} pod-{a,b,c}{1,2} fabric; do
     name=$(namespace "$host")
     [[ -e /run/netns/$name ]] || continue
     kill_all_in "$name"
+    give_device_back "$host"
     ip netns delete "$name"
   done
   rm -rf "$RUN"

@@ -28,11 +28,6 @@ class Cleanup : public Sandbox {
     EXPECT_TRUE(removed.ok()) << removed.error().message;
     EXPECT_FALSE(std::filesystem::exists(root_));
   }
-  bool tcx_is_empty(uint32_t ifindex) {
-    uint32_t flags = 0, count = 0;
-    bpf_prog_query(static_cast<int>(ifindex), static_cast<bpf_attach_type>(46), 0, &flags, nullptr, &count);
-    return count == 0;
-  }
 };
 
 TEST_F(Cleanup, NothingThere) {
@@ -42,12 +37,14 @@ TEST_F(Cleanup, NothingThere) {
 TEST_F(Cleanup, LeavesNothing) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
   ASSERT_TRUE(start()->attach({up0, pod0}, true).ok());
-  Fd held(bpf_obj_get(bpffs_->link("pod0:tc-ingress").c_str()));  // as an inspector may
-  EXPECT_FALSE(tcx_is_empty(pod0.ifindex));
+  // As an inspector may; without tcx there is no second one.
+  Fd held(bpf_obj_get(bpffs_->link("up0:xdp").c_str()));
+  Fd held_tc(bpf_obj_get(bpffs_->link("pod0:tc-ingress").c_str()));
+  EXPECT_FALSE(tc_is_empty(pod0.ifindex));
   clean();
   EXPECT_EQ(xdp_on(up0.ifindex), "none");
-  EXPECT_TRUE(tcx_is_empty(up0.ifindex));
-  EXPECT_TRUE(tcx_is_empty(pod0.ifindex));
+  EXPECT_TRUE(tc_is_empty(up0.ifindex));
+  EXPECT_TRUE(tc_is_empty(pod0.ifindex));
   clean();
 }
 

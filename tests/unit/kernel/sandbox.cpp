@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "agent/kernel/tc_filter.h"
+
 namespace maglane {
 namespace {
 
@@ -88,7 +90,17 @@ std::unique_ptr<Attacher> Sandbox::start(XdpPolicy policy) {
   EXPECT_TRUE(loaded.ok()) << loaded.error().message;
   if (!loaded) std::abort();
   data_plane_ = std::make_shared<DataPlane>(std::move(*loaded));
-  return std::make_unique<Attacher>(*bpffs_, data_plane_, policy, tc_);
+  tc_in_use_ = tc_.value_or(probe_tc_kind(*data_plane_));
+  return std::make_unique<Attacher>(*bpffs_, data_plane_, policy, tc_in_use_);
+}
+
+bool Sandbox::tc_is_empty(uint32_t ifindex) const {
+  auto filter = query_filter(ifindex, Hook::tc_ingress);
+  if (filter && *filter != 0) return false;
+  uint32_t flags = 0, count = 0;
+  // Fails, and leaves the count, on a kernel without tcx.
+  bpf_prog_query(static_cast<int>(ifindex), static_cast<bpf_attach_type>(46), 0, &flags, nullptr, &count);
+  return count == 0;
 }
 
 uint32_t Sandbox::link_id(const std::string& pin) const {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,11 @@ class Sandbox : public testing::Test {
 
   // As a starting agent does it.
   std::unique_ptr<Attacher> start(XdpPolicy policy = XdpPolicy::automatic);
+  // What programs at tc are attached by: "tcx" or "clsact". REQUIRES: start().
+  std::string tc_mode() const { return std::string(to_string(tc_in_use_)); }
+  bool has_tcx() const { return tc_in_use_ == TcKind::tcx; }
+  // Whether nothing is attached at tc ingress, in either way.
+  bool tc_is_empty(uint32_t ifindex) const;
   // The id of the link pinned under `pin`; 0 if there is none.
   uint32_t link_id(const std::string& pin) const;
   uint32_t link_program(const std::string& pin) const;
@@ -38,8 +44,13 @@ class Sandbox : public testing::Test {
   std::string root_;
   std::unique_ptr<Bpffs> bpffs_;  // holds the lock
   std::shared_ptr<const DataPlane> data_plane_;
-  TcKind tc_ = TcKind::tcx;
+  std::optional<TcKind> tc_;  // forced by the test; else what a probe finds
+  TcKind tc_in_use_ = TcKind::clsact;
 };
+
+// For a test that is about links at tc. REQUIRES: start().
+#define MAGLANE_NEED_TCX() \
+  if (!has_tcx()) GTEST_SKIP() << "no tcx on this kernel: bpf_link_create refused the attach type"
 
 // An XDP program of nobody's that passes everything.
 Fd load_foreign_xdp();

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the two kinds of traffic share.
+#pragma once
+
+#include <netinet/in.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace maglane::bench {
+
+// Says what failed, with errno where that is not 0, and ends the program.
+[[noreturn]] void give_up(const std::string& what);
+
+// Moves this thread into the network namespace /run/netns/NAME; sockets keep that they were made in.
+void enter(const std::string& name);
+
+// Only this CPU, of those that this process may use: number 0 is the first of them, and
+// numbers start again at 0 after the last.
+void pin(unsigned number);
+
+in_addr_t address_of(const std::string& text);  // in network byte order
+
+struct UdpOptions {
+  std::string client = "client", backend = "backend";  // network namespaces
+  std::string source, target, target_mac;              // of the frames; of the node's device
+  std::string endpoints;                               // a /24 network, by its first address
+  bool sink_at_tc = false;
+  uint16_t port = 0, endpoint_port = 8080;
+  uint32_t flows = 1000;
+  double seconds = 2;
+};
+
+struct UdpResult {
+  double sent_mpps, mpps;
+  uint64_t looked_at, wrong;
+};
+// 64-byte frames from the client for `seconds`, as many as can be; those that reached the endpoints
+// are counted. REQUIRES: device eth0 in both namespaces.
+UdpResult run_udp(const UdpOptions& options);
+
+struct TcpOptions {
+  std::string client = "client", backend = "backend";
+  std::vector<std::string> sources;  // the client's own addresses, used in turn
+  std::string target;
+  uint16_t port = 0, endpoint_port = 8080;
+  uint32_t connections = 64;  // at a time
+  double seconds = 2;
+};
+
+struct TcpResult {
+  double per_second, p50_us, p99_us;
+  uint64_t failed;
+};
+// Connections that ask with 64 bytes, are answered with 64 and closed by the server.
+TcpResult run_tcp(const TcpOptions& options);
+
+}  // namespace maglane::bench

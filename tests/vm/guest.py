@@ -1,0 +1,54 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs suites on the kernel at hand, one after the other: guest.py RESULTS PLAN.
+
+PLAN is a JSON file of suites (suites.py). In the directory RESULTS each suite leaves NAME.xml and
+NAME.log; `running` names the one that is under way, so that a machine that dies tells in which;
+`done.json` says how each ended. Exit status 0 unless this script itself fails.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+
+def run_suite(suite, results):
+    environment = {**os.environ, **suite["environment"]}
+    command = [*suite["command"], suite["results_flag"] + str(results / f"{suite['name']}.xml")]
+    start = time.monotonic()
+    with open(results / f"{suite['name']}.log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env=environment, start_new_session=True)
+        try:
+            status = process.wait(suite["limit"])
+        except subprocess.TimeoutExpired:
+            status = None
+            # First so that it cleans up.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, number)
+                    process.wait(20)
+                    break
+                except (subprocess.TimeoutExpired, ProcessLookupError):
+                    continue
+    return {"name": suite["name"], "status": status, "seconds": round(time.monotonic() - start, 1)}
+
+
+def main():
+    results, plan = map(pathlib.Path, sys.argv[1:])
+    done = []
+    for suite in json.loads(plan.read_text()):
+        (results / "running").write_text(suite["name"])
+        done.append(run_suite(suite, results))
+        (results / "done.json").write_text(json.dumps(done))
+        last = done[-1]
+        how = "time is up" if last["status"] is None else "ok" if last["status"] == 0 else f"exit status {last['status']}"
+        print(f"{last['name']}: {how} after {last['seconds']:.0f} s", flush=True)
+    (results / "running").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

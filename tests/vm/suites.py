@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs on each kernel: every test that ctest knows as one of the kernel's, the ABI, and real
+traffic. A suite leaves its results as a JUnit file, which GoogleTest and pytest both write."""
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
+
+
+@dataclasses.dataclass
+class Suite:
+    name: str
+    command: list      # without where the results go
+    results_flag: str  # the option that says it
+    limit: int         # seconds, on an emulated machine
+    environment: dict = dataclasses.field(default_factory=dict)
+
+
+# Of the suites that take long, what a look at a kernel needs: that the programs load, attach, do what
+# the packet table says, and carry traffic of each kind. Others run whole.
+SMOKE = {
+    "kernel_attach_test": ["--gtest_filter=Verifier.*:Attach.UplinkAndPod:Attach.RestartSwaps*:Attach.Filters*:"
+                           "Loader.PinsMapsAndPrograms:Loader.RunningPrograms*:Cleanup.LeavesNothing"],
+    "reconcile_test": None,
+    "table_kernel_test": ["--seconds", "1", "--gtest_filter=*flows4*"],
+    "netns": ["--xdp-modes", "native", "-k", "test_pod_to_endpoint_on_other_node or test_pod_reaches_itself or "
+              "test_outside_to_node_port_on_another_node or test_cluster_ip_without_endpoints or "
+              "test_restart_under_load or test_cleanup_removes_everything"],
+}
+# Random play: how often. An emulated CPU is some ten times slower.
+PLAYS = {True: 10, False: 40}
+
+
+def _ctests():
+    """(name, command) of the tests that need a kernel, and of the ABI's."""
+    done = subprocess.run(["ctest", "--test-dir", BUILD, "-L", "kernel|unit", "--show-only=json-v1"],
+                          capture_output=True, text=True, check=True)
+    for test in json.loads(done.stdout)["tests"]:
+        labels = next((p["value"] for p in test["properties"] if p["name"] == "LABELS"), [])
+        if "kernel" not in labels and test["name"] != "abi_test":
+            continue
+        if "command" not in test:
+            raise SystemExit(f"{test['name']} is not built in {BUILD}: cmake --build --preset release")
+        yield test["name"], test["command"]
+
+
+def suites(smoke):
+    result = []
+    for name, command in _ctests():
+        options = SMOKE.get(name, []) if smoke else []
+        if options is not None:
+            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 900,
+                                {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
+    netns = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns"), "-v"]
+    result.append(Suite("netns", netns + (SMOKE["netns"] if smoke else []), "--junitxml=", 2400))
+    return result
