@@ -27,6 +27,7 @@ struct Config {
   std::vector<Cidr> node_port_addresses;
   bool masquerade_all = false;
   XdpPolicy xdp = XdpPolicy::automatic;
+  SocketTranslation socket_translation = SocketTranslation::host;
   std::string bpffs;
   std::string socket;
   uint32_t flow_table_size = 524288;

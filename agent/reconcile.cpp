@@ -13,6 +13,7 @@
 #include "agent/host_checks.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
+#include "agent/kernel/sock_diag.h"
 #include "agent/plan/diff.h"
 
 namespace maglane {
@@ -49,6 +50,14 @@ class Steps {
   std::string text_;
 };
 
+// Which endpoints a UDP frontend leads to.
+bool changes_datagrams(const Operation& operation) {
+  const abi::frontend_key* key = nullptr;
+  if (const auto* put = std::get_if<PutFrontend>(&operation)) key = &put->key;
+  if (const auto* removed = std::get_if<DeleteFrontend>(&operation)) key = &removed->key;
+  return key != nullptr && key->protocol == static_cast<uint8_t>(Protocol::udp);
+}
+
 }  // namespace
 
 std::chrono::milliseconds Reconciler::Backoff::step() {
@@ -84,6 +93,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       data_plane_(std::move(data_plane)),
       maps_(std::move(maps)),
       attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
+      socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       expiry_due_(Clock::now() + kExpiryInterval) {
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
@@ -227,7 +237,32 @@ Status Reconciler::apply(std::span<const Operation> operations) {
     wait_grace_period();
     maps_.release_retired();
   }
-  return maps_.apply(operations.subspan(cleanup));
+  if (auto s = maps_.apply(operations.subspan(cleanup)); !s) return s;
+  if (std::any_of(operations.begin(), operations.end(), changes_datagrams)) look_after_sockets();
+  return ok_status();
+}
+
+// What the node's UDP sockets know of endpoints that are gone is forgotten with them.
+void Reconciler::look_after_sockets() {
+  if (config_.socket_translation == SocketTranslation::off) return;
+  auto stale = maps_.forget_stale_sockets();
+  if (!stale) {
+    spdlog::error("sockets: {}", stale.error().message);
+    return;
+  }
+  stale_sockets_.merge(*stale);
+  end_stale_sockets();
+}
+
+void Reconciler::end_stale_sockets() {
+  socket_complaints_.clear();
+  auto ended = end_udp_sockets(stale_sockets_);
+  if (!ended) {
+    socket_complaints_ = {{"sockets", fmt::format("UDP sockets stay connected to endpoints that are gone: {}",
+                                                  ended.error().message)}};
+  } else if (*ended > 0) {
+    spdlog::info("sockets: {} UDP sockets were connected to endpoints that are gone", *ended);
+  }
 }
 
 // ---- the network -----------------------------------------------------------------
@@ -274,14 +309,16 @@ Status Reconciler::write_node_state() {
 void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
-  Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false));
-  log_attachments(before);
   attach_complaints_.clear();
-  if (attached) {
+  // A device may have gone meanwhile; the network's news of that will come.
+  for (const Status& attached :
+       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false)), socket_hooks_.attach()}) {
+    if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
+  }
+  log_attachments(before);
+  if (attach_complaints_.empty()) {
     attach_backoff_.reset();
   } else {
-    // A device may have gone meanwhile; the network's news of that will come.
-    attach_complaints_ = {{"attaching", attached.error().message}};
     attach_due_ = Clock::now() + attach_backoff_.step();
   }
   publish();
@@ -307,6 +344,10 @@ void Reconciler::expire() {
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
+  if (!stale_sockets_.empty()) {
+    end_stale_sockets();
+    stale_sockets_.clear();
+  }
   if (failed_before == expiry_complaints_.empty()) publish();
 }
 
@@ -315,7 +356,7 @@ void Reconciler::expire() {
 void Reconciler::publish() {
   std::set<Complaint> complaints;
   for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_}) {
+                           &attach_complaints_, &expiry_complaints_, &socket_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {
@@ -340,6 +381,13 @@ void Reconciler::publish() {
       attachment->set_hook(std::string(to_string(a.hook)));
       attachment->set_mode(a.mode);
       attachment->set_note(a.note);
+    }
+    if (!socket_hooks_.where().empty()) {
+      v1::Attachment* attachment = status.add_attachments();
+      attachment->set_device(socket_hooks_.where());
+      attachment->set_role("sockets");
+      attachment->set_hook("cgroup");
+      attachment->set_mode(std::string(to_string(socket_hooks_.wanted())));
     }
     status.set_node_address_ipv4(view_.primary_ipv4 ? view_.primary_ipv4->to_string() : "");
     status.set_node_address_ipv6(view_.primary_ipv6 ? view_.primary_ipv6->to_string() : "");

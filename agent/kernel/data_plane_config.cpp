@@ -94,13 +94,28 @@ abi::table_seed random_seed() {
   return seed;
 }
 
-Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed) {
+std::string_view to_string(SocketTranslation translation) {
+  switch (translation) {
+    case SocketTranslation::off:
+      return "off";
+    case SocketTranslation::host:
+      return "host";
+    case SocketTranslation::all:
+      return "all";
+  }
+  return "";
+}
+
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
+                                          uint64_t netns_cookie) {
   abi::node_config config{};
   config.hz = hz;
   config.slot_shift = slot_shift_for(hz);
   config.ipv4 = options.ipv4;
   config.ipv6 = options.ipv6;
   config.masquerade_all = options.masquerade_all;
+  config.socket_translation = static_cast<uint8_t>(options.socket_translation);
+  config.netns_cookie = netns_cookie;
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
     return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};
   }

@@ -33,6 +33,7 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"node_state", sizeof(uint32_t), sizeof(abi::node_state)},
     {"devices", sizeof(uint32_t), sizeof(abi::device)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
+    {"sockets", sizeof(abi::socket_key), sizeof(abi::socket_peer)},
 }};
 
 // The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
@@ -55,7 +56,7 @@ void end_strings(abi::service_info& info) {
 }
 
 bool is_mapped(size_t map) {
-  return map != kServices && map != kDevices && map != kCounters;
+  return map != kServices && map != kDevices && map != kCounters && map != kSockets;
 }
 
 Error no_data_plane(const std::string& bpffs) {
@@ -224,7 +225,7 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   add(kFrontends, impl_->frontends.size(), impl_->frontends.capacity());
   add(kFlows4, count_flows4(impl_->flows4), impl_->flows4.size() * abi::TABLE_SLOTS);
   add(kFlows6, count_flows6(impl_->flows6), impl_->flows6.size() * abi::TABLE_SLOTS);
-  for (const MapIndex index : {kServices, kDevices}) {
+  for (const MapIndex index : {kServices, kDevices, kSockets}) {
     auto count = count_entries(impl_->maps[index]);
     if (!count) return count.error();
     add(index, *count, impl_->maps[index].capacity());

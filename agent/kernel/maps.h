@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -50,6 +51,12 @@ class PinnedMaps {
                    const std::function<bool(const FlowEntry6&)>& visit6) const;
   Status remove_flow(const abi::tuple4& key);
   Status remove_flow(const abi::tuple6& key);
+
+  // Forgets which UDP sockets of the node, and of its pods, use an endpoint that their frontend no
+  // longer leads to: the next datagram of an unconnected one finds another. Returns the connected
+  // ones, by cookie: their datagrams pass no hook (end_udp_sockets). REQUIRES: an RCU grace
+  // period since the frontends changed.
+  Result<std::map<uint64_t, abi::socket_peer>> forget_stale_sockets();
 
   // Summed over the CPUs; index: reason + hook * REASON_COUNT.
   Result<std::vector<abi::counter>> read_counters() const;

@@ -26,6 +26,7 @@ enum MapIndex {
   kNodeState,
   kDevices,
   kCounters,
+  kSockets,
   kMapCount
 };
 
@@ -65,6 +66,8 @@ struct PinnedMaps::Impl {
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
   Status remove_flow(abi::remove_call& call) const;
+  // Whether the frontend still leads to this endpoint.
+  bool reaches(const abi::socket_peer& peer) const;
   Status apply_to_memory(const Operation& operation);
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);
 };

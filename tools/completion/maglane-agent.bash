@@ -12,10 +12,11 @@ _maglane_agent() {
     --uplink) choices=$(command ls /sys/class/net) ;;
     --network-model) choices="none" ;;
     --xdp) choices="auto native generic off" ;;
+    --socket-translation) choices="host all off" ;;
     --log-level) choices="trace debug info warn error" ;;
     *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --service-cidr --node-port-addresses
-                --masquerade-all --network-model --xdp --flow-table-size --maglev-entries --snat-ports --bpffs --socket
-                --log-level --cleanup --help --version" ;;
+                --masquerade-all --network-model --xdp --socket-translation --flow-table-size --maglev-entries --snat-ports
+                --bpffs --socket --log-level --cleanup --help --version" ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
 }

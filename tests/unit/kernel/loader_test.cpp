@@ -43,10 +43,14 @@ class Loader : public Sandbox {
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
-              ElementsAre("clock", "expire", "remove_flow", "tc_pod", "tc_uplink", "xdp_uplink"));
+              ElementsAre("clock", "expire", "remove_flow", "sock_connect4", "sock_connect6",
+                          "sock_getpeername4", "sock_getpeername6", "sock_recvmsg4", "sock_recvmsg6",
+                          "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_pod", "tc_uplink",
+                          "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
               UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
-                                   "frontend_values", "maglev", "node_state", "scratches", "services",
+                                   "frontend_values", "maglev", "node_state", "pod_namespaces", "scratches",
+                                   "services", "sockets",
                                    "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
