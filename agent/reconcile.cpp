@@ -94,6 +94,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       maps_(std::move(maps)),
       attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
+      pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
@@ -257,6 +258,10 @@ void Reconciler::look_after_sockets() {
 void Reconciler::end_stale_sockets() {
   socket_complaints_.clear();
   auto ended = end_udp_sockets(stale_sockets_);
+  if (ended && *ended < stale_sockets_.size()) {
+    auto of_pods = pod_namespaces_.end_udp_sockets(stale_sockets_);
+    ended = of_pods ? Result<uint32_t>(*ended + *of_pods) : Result<uint32_t>(of_pods.error());
+  }
   if (!ended) {
     socket_complaints_ = {{"sockets", fmt::format("UDP sockets stay connected to endpoints that are gone: {}",
                                                   ended.error().message)}};
@@ -310,6 +315,9 @@ void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
   attach_complaints_.clear();
+  // Of the pods that this agent may serve so, before its programs are there.
+  const bool pods = config_.socket_translation == SocketTranslation::all;
+  pod_complaints_ = pod_namespaces_.update(pods ? view_.devices : std::vector<WantedDevice>{});
   // A device may have gone meanwhile; the network's news of that will come.
   for (const Status& attached :
        {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false)), socket_hooks_.attach()}) {
@@ -356,7 +364,7 @@ void Reconciler::expire() {
 void Reconciler::publish() {
   std::set<Complaint> complaints;
   for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_}) {
+                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

@@ -27,6 +27,7 @@
 #include "agent/kernel/loader.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
+#include "agent/kernel/pod_namespaces.h"
 #include "agent/kernel/socket_hooks.h"
 #include "agent/node_network.h"
 #include "agent/plan/operation.h"
@@ -95,6 +96,7 @@ class Reconciler {
   PinnedMaps maps_;
   Attacher attacher_;
   SocketHooks socket_hooks_;
+  PodNamespaces pod_namespaces_;
 
   Resolver resolver_;
   std::unique_ptr<Planner> planner_;  // from the first update on
@@ -114,7 +116,7 @@ class Reconciler {
 
   // What is wrong at present, by where it was found.
   std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
-      expiry_complaints_, socket_complaints_;
+      expiry_complaints_, socket_complaints_, pod_complaints_;
   std::set<Complaint> published_;
 };
 

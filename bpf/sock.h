@@ -266,9 +266,14 @@ static __always_inline int socket_sendmsg(ctx_t *ctx, int wide)
 	if (!destination_load(ctx, &key, wide))
 		return pass(ctx, REASON_NOT_OURS);
 	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
-	if (!frontend)
+	socket_key_set(&hears, bpf_get_socket_cookie(ctx), SOCKET_HEARS_FROM);
+	if (!frontend) {
+		/* It may have used this endpoint through a frontend before: the last asked answers. */
+		socket_key_address(&hears, key.key.addr_be, key.key.port_be, key.key.family);
+		bpf_map_delete_elem(&sockets, &hears);
 		return socket_no_frontend(ctx, &key, who);
-	socket_key_set(&sends, bpf_get_socket_cookie(ctx), SOCKET_SENDS_TO);
+	}
+	socket_key_set(&sends, hears.cookie, SOCKET_SENDS_TO);
 	socket_key_address(&sends, key.key.addr_be, key.key.port_be, key.key.family);
 	known = bpf_map_lookup_elem(&sockets, &sends);
 	if (known && still_serves(known)) {
@@ -278,7 +283,6 @@ static __always_inline int socket_sendmsg(ctx_t *ctx, int wide)
 			return verdict;
 		bpf_map_update_elem(&sockets, &sends, &peer, BPF_ANY);
 	}
-	socket_key_set(&hears, sends.cookie, SOCKET_HEARS_FROM);
 	socket_key_address(&hears, peer.endpoint_addr_be, peer.endpoint_port_be, peer.family);
 	known = bpf_map_lookup_elem(&sockets, &hears);
 	if (!known || known->frontend_port_be != peer.frontend_port_be ||

@@ -369,7 +369,8 @@ TEST_F(SocketHooksTest, AnUnconnectedSocketMovesOnWhenItsEndpointGoes) {
 TEST_F(SocketHooksTest, AConnectedSocketIsToldThatItsEndpointIsGone) {
   attach();
   serve({"192.0.2.1", "fd00:2::1"});
-  for (const std::string vip : {std::string(kVip4), std::string(kVip6), std::string("::ffff:10.96.0.1")}) {
+  for (const char* text : {kVip4, kVip6, "::ffff:10.96.0.1"}) {
+    const std::string vip = text;
     SCOPED_TRACE(vip);
     Socket client(vip, SOCK_DGRAM), direct("192.0.2.1", SOCK_DGRAM);
     ASSERT_EQ(client.connect(vip, 80), 0);
