@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ends sockets of other programs (sock_diag(7), SOCK_DESTROY): they are told ECONNABORTED.
+// Ends sockets of other programs (sock_diag(7), SOCK_DESTROY): whoever waits, or asks for an error,
+// is told ECONNABORTED, and the socket is connected to nobody (send(2): EDESTADDRREQ).
 #pragma once
 
 #include <cstdint>

@@ -11,16 +11,17 @@ from conftest import ONLY, VOID, WEB
 from lab import IPV4, IPV6, NODES, address, eventually
 from manifests import WEB_PODS, service_address
 
-LOCAL = (40, 31040)  # a service of pod-b1 with policy Local for everything, on external addresses too
+LOCAL = (45, 31045)  # a service of pod-b1 with policy Local for everything, on external addresses too
+MOVING = 46         # a service whose endpoint changes
 pytestmark = pytest.mark.any_mode
 
 
 def external_address(family):
-    return "fd00:10:77::40" if family == IPV6 else "198.51.100.40"
+    return "fd00:10:77::45" if family == IPV6 else "198.51.100.45"
 
 
 def balancer_address(family):
-    return "fd00:10:77::41" if family == IPV6 else "198.51.100.41"
+    return "fd00:10:77::46" if family == IPV6 else "198.51.100.46"
 
 
 @pytest.fixture(scope="module")
@@ -188,30 +189,32 @@ def test_goes_on_without_the_agent(lab, protocol, family):
 
 @pytest.mark.parametrize("host", ["client", "pod-a1", None])
 def test_other_namespaces_are_left_alone(lab, protocol, family, host):
-    """Whoever has a service's address for itself, elsewhere on the machine, reaches itself: the
-    client of the lab, a pod, and the machine's own programs."""
-    target = address("node-a", family) if host else ("::1" if family == IPV6 else "127.0.0.1")
-    port = WEB[1]
+    """Whoever has an address of a service for itself, elsewhere on the machine, reaches itself: the
+    client of the lab, and a pod; the machine's own programs go on as ever."""
     if host:
+        target, port = service_address(WEB[0], family), 80
         lab.exec(host, "ip", "addr", "add", target, "dev", "lo", *(["nodad"] if family == IPV6 else []))
+    else:
+        target, port = ("::1" if family == IPV6 else "127.0.0.1"), 0
     kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
 
     def make():
-        return lab.socket(host, family, kind) if host else socket.socket(family, kind)
+        sock = lab.socket(host, family, kind) if host else socket.socket(family, kind)
+        sock.settimeout(2)
+        return sock
     try:
         with make() as server, make() as sock:
-            server.bind((target, port if host else 0))
-            port = server.getsockname()[1]
+            server.bind((target, port))
+            there = server.getsockname()[:2]
             if protocol == "TCP":
                 server.listen()
-            sock.connect((target, port))
-            assert sock.getpeername()[:2] == (target, port)
+            sock.connect(there)
+            assert sock.getpeername()[:2] == there
             if protocol == "TCP":
                 assert server.accept()[1][:2] == sock.getsockname()[:2]
             else:
                 sock.send(b"hello")
-                server.settimeout(2)
-                assert server.recvfrom(100) [1][:2] == sock.getsockname()[:2]
+                assert server.recvfrom(100)[1][:2] == sock.getsockname()[:2]
     finally:
         if host:
             lab.exec(host, "ip", "addr", "del", target, "dev", "lo")
@@ -232,3 +235,111 @@ def test_cleanup_takes_the_hooks_away(lab, family):
     finally:
         lab.command("agent", "node-a", "start")
     assert lab.ask("node-a", "TCP", service_address(WEB[0], family), 80).pod in WEB_PODS
+
+
+@pytest.fixture
+def moving(lab, directory):
+    """A service of one pod; called, it changes to another."""
+    def put(*pods):
+        directory.write("moving.json", manifests.service("moving", MOVING, pods))
+        wanted = {address(pod, family) for pod in pods for family in (IPV4, IPV6)}
+
+        def in_force():
+            return all({e["address"] for table in lab.maglane("node-a", "maglev", "show", f"test/moving:{port}")
+                        .get("tables", []) for e in table.get("endpoints", [])} == wanted for port in ("tcp", "udp"))
+        eventually(lambda: any(s["name"] == "moving" for s in lab.maglane("node-a", "service", "list")["services"])
+                   and in_force(), 5, f"the service has {pods}")
+    put("pod-b1")
+    yield put
+    directory.remove("moving.json")
+
+
+def told_that_the_endpoint_is_gone(lab, host, family, moving):
+    target = (service_address(MOVING, family), 80)
+    moving("pod-b1")
+    with lab.connect(host, "UDP", *target) as mine, \
+            lab.connect(host, "UDP", address("pod-b1", family), 8080) as direct:
+        assert mine.ask().pod == "pod-b1"
+        moving("pod-b2")
+
+        told = eventually(lambda: mine.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 3, "the program is told")
+        assert told == errno.ECONNABORTED
+        with pytest.raises(OSError) as error:
+            mine.sock.send(b"hello")
+        assert error.value.errno == errno.EDESTADDRREQ
+        mine.sock.connect(target)
+        assert mine.ask().pod == "pod-b2"
+        assert direct.ask().pod == "pod-b1", "no service was asked for it"
+
+
+def test_a_connected_socket_is_told_that_its_endpoint_is_gone(lab, family, moving):
+    told_that_the_endpoint_is_gone(lab, "node-a", family, moving)
+
+
+def test_an_unconnected_socket_moves_on(lab, family, moving):
+    target = (service_address(MOVING, family), 80)
+    with open_socket(lab, "UDP", family) as sock:
+        def pod():
+            sock.sendto(b"hello", target)
+            return sock.recv(2048).split()[0].decode()
+        assert pod() == "pod-b1"
+        moving("pod-b1", "pod-b2", "pod-a1")
+        assert {pod() for _ in range(10)} == {"pod-b1"}, "as long as the endpoint serves"
+        moving("pod-b2")
+        assert pod() == "pod-b2"
+        assert sock.getsockname()[1] != 0
+
+
+@pytest.fixture(scope="module")
+def all_sockets(lab):
+    """node-a serves the sockets of its pods, too; node-b does not."""
+    arguments = lab.run_directory / "node-a.agent.args"
+    before = arguments.read_bytes()
+    lab.command("agent", "node-a", "stop")
+    arguments.write_bytes(before + b"--socket-translation\0all\0")
+    try:
+        lab.command("agent", "node-a", "start")
+        yield
+    finally:
+        lab.command("agent", "node-a", "stop")
+        arguments.write_bytes(before)
+        lab.command("agent", "node-a", "start")
+
+
+def forward_flows(lab, node, connection):
+    return [flow for flow in lab.maglane(node, "flow", "list").get("flows", [])
+            if flow["direction"] == "forward" and flow["original"]["sourcePort"] == connection.local[1]
+            and flow["protocol"] == connection.protocol]
+
+
+@pytest.mark.parametrize("pod", ["pod-a1", "pod-a2", "pod-b1"])
+def test_all_serves_pods_without_a_flow(lab, all_sockets, protocol, family, pod):
+    status = lab.maglane("node-a", "status")
+    assert [a["mode"] for a in status["attachments"] if a["role"] == "sockets"] == ["all"]
+    assert not [p for p in status.get("problems", []) if "--socket-translation" in p["where"]]
+    for target in ((service_address(ONLY[pod][0], family), 80), (address("node-a", family), ONLY[pod][1])):
+        with lab.connect("pod-a1", protocol, *target) as connection:
+            answer = connection.ask()
+            assert (answer.pod, answer.client) == (pod, address("pod-a1", family))
+            assert connection.sock.getpeername()[:2] == target
+            assert not forward_flows(lab, "node-a", connection)
+
+
+def test_all_leaves_other_agents_pods_alone(lab, all_sockets, protocol, family):
+    with lab.connect("pod-b2", protocol, service_address(ONLY["pod-b1"][0], family), 80) as connection:
+        assert connection.ask().pod == "pod-b1"
+        assert forward_flows(lab, "node-b", connection)
+
+
+def test_all_leaves_refusals_to_the_packet_path(lab, all_sockets, family):
+    def count(hook):
+        return sum(c["packets"] for c in lab.maglane("node-a", "stats")["counters"]
+                   if c["hook"] == hook and c["reason"] == "no_endpoint")
+    before = count("tc"), count("socket")
+    with pytest.raises(OSError):
+        lab.ask("pod-a1", "TCP", service_address(VOID[0], family), 80, timeout=2)
+    assert count("tc") > before[0] and count("socket") == before[1]
+
+
+def test_all_tells_pods_that_an_endpoint_is_gone(lab, all_sockets, family, moving):
+    told_that_the_endpoint_is_gone(lab, "pod-a1", family, moving)

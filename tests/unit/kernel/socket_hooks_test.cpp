@@ -381,7 +381,11 @@ TEST_F(SocketHooksTest, AConnectedSocketIsToldThatItsEndpointIsGone) {
     auto ended = end_udp_sockets(stale);
     ASSERT_TRUE(ended.ok()) << ended.error().message;
     EXPECT_EQ(*ended, 1U);
-    EXPECT_EQ(client.send("hello"), ECONNABORTED);
+    int told = 0;
+    socklen_t size = sizeof told;
+    EXPECT_EQ(::getsockopt(client.get(), SOL_SOCKET, SO_ERROR, &told, &size), 0);
+    EXPECT_EQ(told, ECONNABORTED);
+    EXPECT_EQ(client.send("hello"), EDESTADDRREQ);
     EXPECT_EQ(direct.peer(), "192.0.2.1 8080") << "nothing to do with the service";
     EXPECT_EQ(client.connect(vip, 80), 0);
     EXPECT_EQ(client.peer(), vip + " 80");
