@@ -113,8 +113,8 @@ class Socket {
 
 class SocketHooksTest : public Sandbox {
  protected:
-  static constexpr const char* kVip4 = "10.96.0.1";
-  static constexpr const char* kVip6 = "fd00:96::1";
+  static constexpr const char* kVip4 = "10.196.0.1";
+  static constexpr const char* kVip6 = "fd00:196::1";
 
   void SetUp() override {
     Sandbox::SetUp();
@@ -124,31 +124,41 @@ class SocketHooksTest : public Sandbox {
         "ip route add default dev lo && ip -6 route add default dev lo");
   }
 
-  // The data plane of a service on TCP and UDP port 80 with these endpoints, of both families.
-  void serve(const std::vector<std::string>& endpoints) {
+  // A service on TCP and UDP port 80 with these endpoints, of both families.
+  static std::shared_ptr<ResolvedService> make(const std::string& name, const std::string& vip4,
+                                               const std::string& vip6,
+                                               const std::vector<std::string>& endpoints) {
     auto service = std::make_shared<ResolvedService>();
-    service->key = {"default", "web"};
+    service->key = {"default", name};
     for (Family family : {Family::ipv4, Family::ipv6}) {
+      EndpointSet set;
+      for (const std::string& host : endpoints) {
+        auto parsed = *IpAddress::parse(host);
+        if (parsed.family() == family) set.endpoints.push_back({parsed, 8080, true, 1});
+      }
+      auto shared = std::make_shared<const EndpointSet>(set);
       for (Protocol protocol : {Protocol::tcp, Protocol::udp}) {
-        EndpointSet set;
-        for (const std::string& host : endpoints) {
-          auto parsed = *IpAddress::parse(host);
-          if (parsed.family() == family) set.endpoints.push_back({parsed, 8080, true, 1});
-        }
-        auto shared = std::make_shared<const EndpointSet>(set);
+        ResolvedFrontend frontend;
+        frontend.address = *IpAddress::parse(family == Family::ipv4 ? vip4 : vip6);
+        frontend.port = 80;
+        frontend.for_outside = frontend.for_pods = shared;
         ResolvedServicePort port;
         port.key = {service->key, protocol == Protocol::tcp ? "tcp" : "udp", protocol, family};
         port.port = 80;
-        ResolvedFrontend frontend;
-        frontend.address = *IpAddress::parse(family == Family::ipv4 ? kVip4 : kVip6);
-        frontend.port = 80;
-        frontend.for_outside = frontend.for_pods = shared;
         port.frontends = {frontend};
         service->ports.push_back(port);
       }
     }
     std::sort(service->ports.begin(), service->ports.end(),
               [](const auto& a, const auto& b) { return a.key < b.key; });
+    return service;
+  }
+
+  // The data plane of one such service, and of another one with endpoints of its own.
+  void serve(const std::vector<std::string>& endpoints, const std::vector<std::string>& of_another = {}) {
+    ResolvedCluster cluster;
+    cluster[{"default", "web"}] = make("web", kVip4, kVip6, endpoints);
+    cluster[{"default", "other"}] = make("other", "10.196.0.2", "fd00:196::2", of_another);
     auto maps = PinnedMaps::open(root_);
     ASSERT_TRUE(maps.ok()) << maps.error().message;
     auto contents = maps->read_contents();
@@ -156,7 +166,7 @@ class SocketHooksTest : public Sandbox {
     MapLimits limits;
     limits.maglev_entries = small_options().maglev_entries;
     Planner planner(limits, *contents);
-    auto operations = diff(*contents, planner.update({{service->key, service}}).plan);
+    auto operations = diff(*contents, planner.update(cluster).plan);
     Status applied = maps->apply(operations);
     ASSERT_TRUE(applied.ok()) << applied.error().message;
     wait_grace_period();
@@ -210,7 +220,7 @@ class SocketHooksTest : public Sandbox {
 
   DataPlaneOptions options_ = [] {
     DataPlaneOptions options = small_options();
-    options.service_cidrs = {*Cidr::parse("10.96.0.0/16"), *Cidr::parse("fd00:96::/112")};
+    options.service_cidrs = {*Cidr::parse("10.196.0.0/16"), *Cidr::parse("fd00:196::/112")};
     return options;
   }();
   std::unique_ptr<SocketHooks> hooks_;
@@ -275,7 +285,7 @@ TEST_F(SocketHooksTest, DatagramsOfBothFamiliesAndMappedAddresses) {
   struct Case {
     std::string vip, endpoint;
   };
-  for (const Case& c : {Case{kVip4, "192.0.2.1"}, {kVip6, "fd00:2::1"}, {"::ffff:10.96.0.1", "192.0.2.1"}}) {
+  for (const Case& c : {Case{kVip4, "192.0.2.1"}, {kVip6, "fd00:2::1"}, {"::ffff:10.196.0.1", "192.0.2.1"}}) {
     SCOPED_TRACE(c.vip);
     Socket server(c.endpoint, SOCK_DGRAM);
     ASSERT_EQ(server.bind(c.endpoint, 8080), 0);
@@ -318,7 +328,7 @@ TEST_F(SocketHooksTest, SocketsElsewhereAreLeftAlone) {
   serve({"192.0.2.1", "fd00:2::1"});
   std::thread([&] {
     ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
-    run("ip link set lo up && ip addr add 10.96.0.1/32 dev lo && ip addr add fd00:96::1/128 dev lo nodad");
+    run("ip link set lo up && ip addr add 10.196.0.1/32 dev lo && ip addr add fd00:196::1/128 dev lo nodad");
     for (const char* vip : {kVip4, kVip6}) {
       Socket server(vip, SOCK_STREAM);
       ASSERT_EQ(server.bind(vip, 80), 0);
@@ -335,9 +345,8 @@ TEST_F(SocketHooksTest, SocketsElsewhereAreLeftAlone) {
   EXPECT_EQ(remembered(), 0U);
 }
 
-TEST_F(SocketHooksTest, AnotherAgentOnTheMachineHasItsOwnSockets) {
-  attach();
-  serve({"192.0.2.1"});
+// Each node of a lab on one machine has its agent, and its hooks beside those of the others.
+TEST_F(SocketHooksTest, NamespacesHaveCookiesOfTheirOwn) {
   const uint64_t mine = *netns_cookie();
   std::thread([&] {
     ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
@@ -360,16 +369,21 @@ TEST_F(SocketHooksTest, AnUnconnectedSocketMovesOnWhenItsEndpointGoes) {
     ASSERT_EQ(client.send("hello", kVip4, 80), 0);
     EXPECT_NE(first.receive(), "") << "stays where it was";
   }
+  // Seen by the hook itself, as the endpoint is nobody's by now.
   serve({"192.0.2.2"});
-  EXPECT_THAT(forget_stale(), IsEmpty());
   ASSERT_EQ(client.send("hello", kVip4, 80), 0);
   EXPECT_NE(second.receive(), "");
+  // And by the agent, where it still is another service's.
+  serve({"192.0.2.1"}, {"192.0.2.2"});
+  EXPECT_THAT(forget_stale(), IsEmpty());
+  ASSERT_EQ(client.send("hello", kVip4, 80), 0);
+  EXPECT_NE(first.receive(), "");
 }
 
 TEST_F(SocketHooksTest, AConnectedSocketIsToldThatItsEndpointIsGone) {
   attach();
   serve({"192.0.2.1", "fd00:2::1"});
-  for (const char* text : {kVip4, kVip6, "::ffff:10.96.0.1"}) {
+  for (const char* text : {kVip4, kVip6, "::ffff:10.196.0.1"}) {
     const std::string vip = text;
     SCOPED_TRACE(vip);
     Socket client(vip, SOCK_DGRAM), direct("192.0.2.1", SOCK_DGRAM);
@@ -406,7 +420,7 @@ TEST_F(SocketHooksTest, TcpIsNeverCut) {
   serve({"192.0.2.2"});
   EXPECT_THAT(forget_stale(), IsEmpty());
   EXPECT_EQ(client.send("hello"), 0);
-  EXPECT_EQ(client.peer(), "10.96.0.1 80");
+  EXPECT_EQ(client.peer(), "10.196.0.1 80");
 }
 
 TEST_F(SocketHooksTest, TheRootOfCgroup2NeedNotBeMounted) {
