@@ -9,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ranges>
 
 #include "agent/kernel/cgroup.h"
 #include "agent/kernel/fd.h"
@@ -109,8 +108,8 @@ Status SocketHooks::attach() {
 }
 
 Status remove_socket_hooks(const Bpffs& bpffs) {
-  for (const SocketHook& hook : kHooks | std::views::reverse) {
-    if (auto s = remove_link(pin_of(bpffs, hook)); !s) return s;
+  for (auto hook = kHooks.rbegin(); hook != kHooks.rend(); ++hook) {
+    if (auto s = remove_link(pin_of(bpffs, *hook)); !s) return s;
   }
   return ok_status();
 }
