@@ -239,7 +239,8 @@ Status Reconciler::apply(std::span<const Operation> operations) {
     maps_.release_retired();
   }
   if (auto s = maps_.apply(operations.subspan(cleanup)); !s) return s;
-  if (std::any_of(operations.begin(), operations.end(), changes_datagrams)) look_after_sockets();
+  // At first in any case: the agent before may have come no further than here.
+  if (!synced_ || std::any_of(operations.begin(), operations.end(), changes_datagrams)) look_after_sockets();
   return ok_status();
 }
 

@@ -7,10 +7,11 @@
 #include <gmock/gmock.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <cstdlib>
 #include <future>
 #include <thread>
 
@@ -49,6 +50,17 @@ class NamelessPod {
 
 class PodNamespacesTest : public Sandbox {
  protected:
+  static constexpr const char* kPrefix = "maglane-test-";
+
+  void SetUp() override {
+    Sandbox::SetUp();
+    // Of test runs that were killed.
+    for (const std::string& name : Bpffs::list("/run/netns")) {
+      if (!name.starts_with(kPrefix)) continue;
+      const pid_t pid = std::atoi(name.c_str() + std::string_view(kPrefix).size());
+      if (pid > 0 && ::kill(pid, 0) != 0) run("ip netns del " + name);
+    }
+  }
   void TearDown() override {
     for (const std::string& name : named_) run("ip netns del " + name);
     Sandbox::TearDown();
@@ -56,7 +68,7 @@ class PodNamespacesTest : public Sandbox {
 
   // A network namespace with a file, as container runtimes make them.
   std::string add_named() {
-    named_.push_back(fmt::format("maglane-test-{}-{}", ::getpid(), named_.size()));
+    named_.push_back(fmt::format("{}{}-{}", kPrefix, ::getpid(), named_.size()));
     run("ip netns add " + named_.back());
     return named_.back();
   }
@@ -69,7 +81,7 @@ class PodNamespacesTest : public Sandbox {
     return cookie;
   }
   WantedDevice add_pod(const std::string& device, const std::string& name) {
-    run(fmt::format("ip link add {0} type veth peer name eth0 netns {1} && ip link set {0} up", device, name));
+    run(fmt::format("ip link add {0} type veth peer name {0} netns {1} && ip link set {0} up", device, name));
     return {::if_nametoindex(device.c_str()), device, Role::pod};
   }
   std::vector<uint64_t> in_map() {
