@@ -52,6 +52,8 @@ class PinnedMaps {
   Status remove_flow(const abi::tuple4& key);
   Status remove_flow(const abi::tuple6& key);
 
+  // Translated sockets. Stops early when `visit` returns false.
+  Status each_socket(const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const;
   // Forgets which UDP sockets of the node, and of its pods, use an endpoint that their frontend no
   // longer leads to: the next datagram of an unconnected one finds another. Returns the connected
   // ones, by cookie: their datagrams pass no hook (end_udp_sockets). REQUIRES: an RCU grace

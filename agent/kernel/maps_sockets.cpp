@@ -35,16 +35,23 @@ bool PinnedMaps::Impl::reaches(const abi::socket_peer& peer) const {
   return std::find(ids, ids + table.size, peer.backend_id) != ids + table.size;
 }
 
+Status PinnedMaps::each_socket(
+    const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const {
+  return impl_->maps[kSockets].each([&](const std::byte* key_bytes, const std::byte* value) {
+    abi::socket_key key;
+    abi::socket_peer peer;
+    std::memcpy(&key, key_bytes, sizeof key);
+    std::memcpy(&peer, value, sizeof peer);
+    return visit(key, peer);
+  });
+}
+
 Result<std::map<uint64_t, abi::socket_peer>> PinnedMaps::forget_stale_sockets() {
   using Reach = std::tuple<std::array<uint32_t, 4>, uint16_t, uint32_t>;  // frontend and backend
   std::map<Reach, bool> known;
   std::vector<abi::socket_key> stale;
   std::map<uint64_t, abi::socket_peer> connected;
-  const auto look = [&](const std::byte* key_bytes, const std::byte* value) {
-    abi::socket_key key;
-    abi::socket_peer peer;
-    std::memcpy(&key, key_bytes, sizeof key);
-    std::memcpy(&peer, value, sizeof peer);
+  const auto look = [&](const abi::socket_key& key, const abi::socket_peer& peer) {
     if (peer.protocol != kUdp) return true;
     const Reach reach{std::to_array(peer.frontend_addr_be), peer.frontend_port_be, peer.backend_id};
     const auto [entry, added] = known.try_emplace(reach, false);
@@ -54,7 +61,7 @@ Result<std::map<uint64_t, abi::socket_peer>> PinnedMaps::forget_stale_sockets() 
     if (key.kind == abi::SOCKET_CONNECTED) connected.emplace(key.cookie, peer);
     return true;
   };
-  if (auto s = impl_->maps[kSockets].each(look); !s) return s.error();
+  if (auto s = each_socket(look); !s) return s.error();
   uint32_t done = 0;
   if (auto s = impl_->maps[kSockets].remove(stale.data(), static_cast<uint32_t>(stale.size()), done); !s)
     return s.error();

@@ -226,6 +226,22 @@ def test_status_tells_where_the_hooks_are(lab):
         assert [(a["hook"], a["mode"]) for a in found] == [("cgroup", "host")]
 
 
+def test_the_inspector_lists_them(lab, protocol, family):
+    target = (service_address(ONLY["pod-b1"][0], family), 80)
+    with lab.connect("node-a", protocol, *target) as connection:
+        connection.ask()
+        cookie = int.from_bytes(connection.sock.getsockopt(socket.SOL_SOCKET, 57, 8), "little")  # SO_COOKIE
+
+        def mine():
+            return [s for s in lab.maglane("node-a", "socket", "list").get("sockets", [])
+                    if s["cookie"] == f"{cookie:x}"]
+        [listed] = mine()
+        assert (listed["frontend"], listed["frontendPort"]) == target
+        assert (listed["endpoint"], listed["endpointPort"]) == (address("pod-b1", family), 8080)
+        assert listed["service"] == f"test/only-pod-b1:{protocol.lower()}" and listed["use"] == "connected"
+    assert not mine()
+
+
 def test_cleanup_takes_the_hooks_away(lab, family):
     lab.command("agent", "node-a", "stop")
     try:
