@@ -117,6 +117,13 @@ constexpr std::array<std::pair<const char*, XdpPolicy>, 4> kXdp = {{{"auto", Xdp
                                                                     {"native", XdpPolicy::native},
                                                                     {"generic", XdpPolicy::generic},
                                                                     {"off", XdpPolicy::off}}};
+// `auto` is both of those that need no Node object: a pod device's own traffic is a pod's,
+// whatever its address, and so are the addresses of all the cluster's pods.
+constexpr std::array<std::pair<const char*, uint32_t>, 4> kPodDetection = {
+    {{"auto", uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR},
+     {"cluster-cidr", abi::PODS_BY_CLUSTER_CIDR},
+     {"node-cidr", abi::PODS_BY_NODE_CIDR},
+     {"interface", abi::PODS_BY_DEVICE}}};
 constexpr std::array<std::pair<const char*, const char*>, 5> kLevels = {
     {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warn", "warn"}, {"error", "error"}}};
 
@@ -155,6 +162,10 @@ const std::vector<Option>& options() {
        [](const Values& v, Config& c) { return take_devices(v, c.pod_devices); }},
       {"pod-cidr", Kind::many, "CIDR", "Addresses of the cluster's pods; repeatable",
        [](const Values& v, Config& c) { return take_cidrs(v, c.pod_cidrs); }},
+      {"pod-detection", Kind::one, "HOW",
+       "Who is a pod of the cluster: cluster-cidr (a source in --pod-cidr), node-cidr (in the Node's podCIDRs), "
+       "interface (comes in on a pod device), or auto, the first or the last (default: auto)",
+       [](const Values& v, Config& c) { return take_choice(v, kPodDetection, c.pods_by); }},
       {"service-cidr", Kind::many, "CIDR",
        "Addresses of services, one CIDR a family; a family without one is not served, unless none is given",
        [](const Values& v, Config& c) { return take_one_of_each_family(v, c.service_cidrs); }},
@@ -172,6 +183,9 @@ const std::vector<Option>& options() {
        [](const Values& v, Config& c) { return take_choice(v, kSockets, c.socket_translation); }},
       {"flow-table-size", Kind::one, "N", "Flow entries of each family, two a connection, rounded up to a multiple of 31 (default: 524288)",
        [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 26, 1, c.flow_table_size); }},
+      {"affinity-entries", Kind::one, "N",
+       "Clients that session affinity remembers, of all services together (default: 65536)",
+       [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 24, 1, c.affinity_entries); }},
       {"maglev-entries", Kind::one, "N", "Room for Maglev tables, four bytes an entry (default: 16777216)",
        [](const Values& v, Config& c) { return take_number(v, 65536, 1U << 28, 16, c.maglev_entries); }},
       {"snat-ports", Kind::one, "RANGES", "Ports for source translation (default: 1024-29999,61000-65535)",

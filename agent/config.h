@@ -25,12 +25,14 @@ struct Config {
   std::vector<Cidr> pod_cidrs;
   std::vector<Cidr> service_cidrs;
   std::vector<Cidr> node_port_addresses;
+  uint32_t pods_by = uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR;  // enum pods_by
   bool masquerade_all = false;
   XdpPolicy xdp = XdpPolicy::automatic;
   SocketTranslation socket_translation = SocketTranslation::host;
   std::string bpffs;
   std::string socket;
   uint32_t flow_table_size = 524288;
+  uint32_t affinity_entries = 65536;
   uint32_t maglev_entries = 16U << 20;
   std::vector<PortRange> snat_ports;
   std::string log_level = "info";

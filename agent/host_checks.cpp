@@ -36,6 +36,8 @@ DataPlaneOptions data_plane_options(const Config& config) {
   options.socket_translation = config.socket_translation;
   options.snat_ports = config.snat_ports;
   options.pod_cidrs = config.pod_cidrs;
+  options.pods_by = config.pods_by;
+  options.affinity_entries = config.affinity_entries;
   options.service_cidrs = config.service_cidrs;
   options.flow_entries = config.flow_table_size;
   options.maglev_entries = config.maglev_entries;

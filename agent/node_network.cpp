@@ -59,6 +59,21 @@ std::optional<IpAddress> primary_address(const NetworkModel& network, const std:
   return std::nullopt;
 }
 
+// spec.podCIDRs, or spec.podCIDR where that is all there is; the first of each family.
+std::vector<Cidr> pod_cidrs_of(const v1::Node& node) {
+  std::vector<std::string> texts(node.spec().pod_cidrs().begin(), node.spec().pod_cidrs().end());
+  if (texts.empty()) texts.push_back(node.spec().pod_cidr());
+  std::vector<Cidr> cidrs;
+  for (const std::string& text : texts) {
+    const auto cidr = Cidr::parse(text);
+    const bool first = cidr && std::none_of(cidrs.begin(), cidrs.end(), [&](const Cidr& other) {
+      return other.family() == cidr->family();
+    });
+    if (first) cidrs.push_back(*cidr);
+  }
+  return cidrs;
+}
+
 }  // namespace
 
 std::vector<IpAddress> NodeNetwork::primary_addresses() const {
@@ -90,6 +105,10 @@ NodeNetwork view_network(const NetworkModel& network, const Config& config, cons
   view.primary_ipv6 = primary_address(network, uplinks, node, Family::ipv6);
   std::set<IpAddress> local = network.local_addresses();
   view.local_addresses.assign(local.begin(), local.end());
+  if (node) view.pod_cidrs = pod_cidrs_of(*node);
+  if (config.pods_by & abi::PODS_BY_NODE_CIDR && view.pod_cidrs.empty())
+    view.complaints.push_back({"--pod-detection", "node-cidr, but the Node object has no podCIDRs: nobody "
+                                                  "counts as a pod of the cluster"});
   if (!view.primary_ipv4 && !view.primary_ipv6) {
     view.complaints.push_back({"node address", "no uplink has a global address: node ports are not served"});
   }

@@ -20,6 +20,7 @@ struct NodeNetwork {
   // The source of translated packets, and where node ports listen.
   std::optional<IpAddress> primary_ipv4, primary_ipv6;
   std::vector<IpAddress> local_addresses;
+  std::vector<Cidr> pod_cidrs;  // of the Node object, at most one a family
   std::vector<Complaint> complaints;
 
   std::vector<IpAddress> primary_addresses() const;

@@ -50,14 +50,6 @@ class Steps {
   std::string text_;
 };
 
-// Which endpoints a UDP frontend leads to.
-bool changes_datagrams(const Operation& operation) {
-  const abi::frontend_key* key = nullptr;
-  if (const auto* put = std::get_if<PutFrontend>(&operation)) key = &put->key;
-  if (const auto* removed = std::get_if<DeleteFrontend>(&operation)) key = &removed->key;
-  return key != nullptr && key->protocol == static_cast<uint8_t>(Protocol::udp);
-}
-
 }  // namespace
 
 std::chrono::milliseconds Reconciler::Backoff::step() {
@@ -203,7 +195,7 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   Steps steps;
   std::optional<MapContents> contents;
   if (!plan_) {
-    auto read = maps_.read_contents();
+    auto read = maps_.read_contents(true);
     if (!read) return read.error();
     contents = std::move(*read);
   }
@@ -217,6 +209,9 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   PlanUpdate next = planner_->update(cluster);
   steps.end("plan");
   complaints.insert(complaints.end(), next.complaints.begin(), next.complaints.end());
+  events_ = next.events;
+  // Before packets find such endpoints: their replies must be met where they leave.
+  if (planner_->node_backends() > 0 && !std::exchange(node_endpoints_, true) && synced_) attach();
   std::vector<Operation> operations = plan_ ? diff(*plan_, next.plan) : diff(*contents, next.plan);
   contents.reset();
   steps.end("diff");
@@ -239,20 +234,22 @@ Status Reconciler::apply(std::span<const Operation> operations) {
     maps_.release_retired();
   }
   if (auto s = maps_.apply(operations.subspan(cleanup)); !s) return s;
-  // At first in any case: the agent before may have come no further than here.
-  if (!synced_ || std::any_of(operations.begin(), operations.end(), changes_datagrams)) look_after_sockets();
+  look_after_sockets(operations);
   return ok_status();
 }
 
-// What the node's UDP sockets know of endpoints that are gone is forgotten with them.
-void Reconciler::look_after_sockets() {
-  if (config_.socket_translation == SocketTranslation::off) return;
-  auto stale = maps_.forget_stale_sockets();
-  if (!stale) {
-    spdlog::error("sockets: {}", stale.error().message);
+// What the node's UDP sockets know of endpoints that are gone is forgotten with their flows.
+void Reconciler::look_after_sockets(std::span<const Operation> operations) {
+  std::set<abi::service_endpoint, BytesLess> gone;
+  for (const Operation& operation : operations)
+    if (const auto* forget = std::get_if<ForgetEndpoint>(&operation)) gone.insert(forget->endpoint);
+  if (gone.empty() || config_.socket_translation == SocketTranslation::off) return;
+  auto connected = maps_.forget_sockets(gone);
+  if (!connected) {
+    spdlog::error("sockets: {}", connected.error().message);
     return;
   }
-  stale_sockets_.merge(*stale);
+  stale_sockets_.merge(*connected);
   end_stale_sockets();
 }
 
@@ -305,6 +302,9 @@ Status Reconciler::write_node_state() {
   if (view_.primary_ipv4) view_.primary_ipv4->to_be(ipv4);
   if (view_.primary_ipv6) view_.primary_ipv6->to_be(state.addr6_be);
   state.addr4_be = ipv4[0];
+  std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
+  for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
+    state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
@@ -321,7 +321,8 @@ void Reconciler::attach() {
   pod_complaints_ = pod_namespaces_.update(pods ? view_.devices : std::vector<WantedDevice>{});
   // A device may have gone meanwhile; the network's news of that will come.
   for (const Status& attached :
-       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false)), socket_hooks_.attach()}) {
+       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_),
+        socket_hooks_.attach()}) {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
@@ -382,6 +383,8 @@ void Reconciler::publish() {
       problem->set_where(c.where);
       problem->set_message(c.message);
     }
+    status.clear_events();
+    for (const v1::Event& event : events_) *status.add_events() = event;
     status.clear_attachments();
     for (const Attachment& a : attacher_.attachments()) {
       v1::Attachment* attachment = status.add_attachments();

@@ -78,7 +78,7 @@ class Reconciler {
   Status write_node_state();
   void attach();
   void expire();
-  void look_after_sockets();
+  void look_after_sockets(std::span<const Operation> operations);
   void end_stale_sockets();
   void log_attachments(const std::vector<Attachment>& before);
   void publish();
@@ -110,6 +110,7 @@ class Reconciler {
   bool epoch_due_ = true;         // much may have changed while no agent was there
   bool retry_xdp_ = true;
   bool synced_ = false;
+  bool node_endpoints_ = false;  // there are some, or were
   Due update_due_, network_due_, attach_due_, housekeeping_due_;
   Clock::time_point expiry_due_;
   Backoff update_backoff_, attach_backoff_;
@@ -118,6 +119,7 @@ class Reconciler {
   std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
       expiry_complaints_, socket_complaints_, pod_complaints_;
   std::set<Complaint> published_;
+  std::vector<v1::Event> events_;
 };
 
 }  // namespace maglane

@@ -20,7 +20,7 @@ namespace maglane::abi {
 #endif
 
 /* Raised whenever pinned maps of an older agent can no longer be read. */
-enum { MAGLANE_ABI_VERSION = 1 };
+enum { MAGLANE_ABI_VERSION = 2 };
 
 enum family { FAMILY_IPV4 = 4, FAMILY_IPV6 = 6 };
 
@@ -91,13 +91,22 @@ MAGLANE_ASSERT_SIZE(struct table_ref, 8);
 /* Who asks selects the table: sources outside the cluster, or its pods. */
 enum source_class { SOURCE_OUTSIDE = 0, SOURCE_POD = 1, SOURCE_CLASSES = 2 };
 
+enum frontend_flag {
+	/* External policy Local: a pod of the cluster keeps its address whichever endpoint it gets. */
+	FRONTEND_EXTERNAL_LOCAL = 1 << 0,
+	/* Only sources that map "source_ranges" has may open connections. */
+	FRONTEND_SOURCE_RANGES = 1 << 1,
+};
+
 /* Map "frontend_values", memory-mapped array. */
 struct frontend {
 	__u32 service_id;
-	__u8 type; /* enum frontend_type */
-	__u8 pad[3];
+	__u8 type;  /* enum frontend_type */
+	__u8 flags; /* enum frontend_flag */
+	__u8 pad[2];
 	struct table_ref tables[SOURCE_CLASSES]; /* by enum source_class */
-	__u32 pad2[2];
+	__u32 affinity_seconds; /* a client stays with its endpoint for so long; 0: it does not */
+	__u32 pad2;
 };
 MAGLANE_ASSERT_SIZE(struct frontend, 32);
 
@@ -122,6 +131,7 @@ MAGLANE_ASSERT_SIZE(struct frontend_bucket, 1088);
 
 enum backend_flag {
 	BACKEND_LOCAL = 1 << 0, /* the endpoint is on this node */
+	BACKEND_NODE = 1 << 1,  /* and in its host network: the address is the node's own */
 };
 
 /* Map "backends", array by backend id. Id 0 is never used; a free slot is zero. */
@@ -134,6 +144,46 @@ struct backend {
 	__u32 pad[2];
 };
 MAGLANE_ASSERT_SIZE(struct backend, 32);
+
+/* ---- what a service asks of its clients ----------------------------------- */
+
+/* Map "source_ranges", longest-prefix trie: who may open connections to frontends with
+ * FRONTEND_SOURCE_RANGES. The prefix covers service id and family whole and then the first bits
+ * of the address. The value says nothing. */
+enum { SOURCE_RANGE_BITS = 64 }; /* of the prefix before the address */
+
+struct source_range_key {
+	__u32 prefix_bits; /* SOURCE_RANGE_BITS and the length of the range */
+	__u32 service_id;
+	__u32 family; /* enum family */
+	__be32 addr_be[4];
+};
+MAGLANE_ASSERT_SIZE(struct source_range_key, 28);
+
+/* Map "affinity", LRU hash: the endpoint that a client of a service is held to. */
+struct affinity_key {
+	__u32 service_id;
+	__be32 addr_be[4]; /* the client's */
+};
+MAGLANE_ASSERT_SIZE(struct affinity_key, 20);
+
+struct affinity {
+	__u32 backend_id;
+	__u32 position; /* where a Maglev table had it last: the first place to look */
+	__u32 slot;	/* of the client's last new connection */
+	__u32 pad;
+};
+MAGLANE_ASSERT_SIZE(struct affinity, 16);
+
+/* Map "gone_endpoints", hash: endpoints whose UDP flows program "forget" removes. */
+struct service_endpoint {
+	__be32 addr_be[4];
+	__u32 service_id;
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family;
+};
+MAGLANE_ASSERT_SIZE(struct service_endpoint, 24);
 
 /* ---- Maglev tables ------------------------------------------------------- */
 
@@ -220,6 +270,8 @@ MAGLANE_ASSERT_SIZE(struct next_hop, 16);
 enum flow_flag {
 	FLOW_REPLY = 1 << 0, /* endpoint to client; without it: client to endpoint */
 	FLOW_SNAT = 1 << 1,  /* the client's address or port is translated as well */
+	FLOW_NODE = 1 << 2,  /* the endpoint is this node's own stack: what goes there is
+			      * delivered, what comes back is met where it leaves a device */
 };
 
 /* What has been seen of the connection in this direction. */
@@ -306,6 +358,15 @@ enum { STAMP_SLOT_BITS = 24, STAMP_SLOT_MASK = (1 << STAMP_SLOT_BITS) - 1, EPOCH
 
 /* ---- node state: what changes while programs run ---------------------------- */
 
+struct prefix {
+	__be32 addr_be[4]; /* already masked */
+	__be32 mask_be[4];
+	__u32 family; /* 0: unused, ends the list */
+};
+MAGLANE_ASSERT_SIZE(struct prefix, 36);
+
+enum { NODE_POD_CIDRS = 2 }; /* one a family */
+
 /* Map "node_state", memory-mapped array, one value. */
 struct node_state {
 	__u32 epoch; /* 1..EPOCH_MAX, then 1 again; raised when routes, neighbours or links change */
@@ -314,9 +375,10 @@ struct node_state {
 	__u32 abi_version; /* MAGLANE_ABI_VERSION of whoever made the maps */
 	__u32 pad1;
 	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
-	__u32 pad2[12];
+	struct prefix pod_cidrs[NODE_POD_CIDRS]; /* of the Node object; see PODS_BY_NODE_CIDR */
+	__u32 pad2[10];
 };
-MAGLANE_ASSERT_SIZE(struct node_state, 128);
+MAGLANE_ASSERT_SIZE(struct node_state, 192);
 
 enum device_flag {
 	DEVICE_XDP = 1 << 0,    /* XDP on another device may redirect to it */
@@ -373,14 +435,14 @@ MAGLANE_ASSERT_SIZE(struct pod_namespace, 4);
 
 /* ---- constants at load time -------------------------------------------------- */
 
-struct prefix {
-	__be32 addr_be[4]; /* already masked */
-	__be32 mask_be[4];
-	__u32 family; /* 0: unused, ends the list */
-};
-MAGLANE_ASSERT_SIZE(struct prefix, 36);
-
 enum { MAX_POD_CIDRS = 16, MAX_SERVICE_CIDRS = 4 };
+
+/* Who counts as a pod of the cluster: any of these that is set. */
+enum pods_by {
+	PODS_BY_DEVICE = 1 << 0,    /* what comes in on a pod device */
+	PODS_BY_CLUSTER_CIDR = 1 << 1, /* sources in node_config.pod_cidrs */
+	PODS_BY_NODE_CIDR = 1 << 2, /* sources in node_state.pod_cidrs */
+};
 
 /* Idle times, in slots. The values of a flow's two directions are looked at together:
  * the later stamp and the union of what was seen count. */
@@ -401,8 +463,9 @@ struct node_config {
 	__u8 ipv4;        /* 1: serve the family */
 	__u8 ipv6;
 	__u8 masquerade_all;
+	__u8 pods_by; /* enum pods_by */
 	__u8 socket_translation; /* enum socket_translation */
-	__u32 pad1;
+	__u8 pad[3];
 	__u64 netns_cookie; /* of the node's own network namespace */
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
@@ -431,6 +494,8 @@ MAGLANE_ASSERT_SIZE(struct node_config, 840);
 	X(TRANSMITTED, "transmitted", SEND, "sent back out of the device it came from")                \
 	X(REDIRECTED, "redirected", SEND, "sent out of another device, next hop cached")               \
 	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \
+	X(DELIVERED, "delivered", PASS, "translated, and on to an endpoint in the node's own network") \
+	X(NODE_REPLY, "node_reply", PASS, "from an endpoint in the node's own network, translated as it leaves") \
 	X(NO_ENDPOINT, "no_endpoint", REJECT, "the frontend has no endpoint")                          \
 	X(UNUSED_PORT, "unused_port", REJECT, "a service address, but no such port")                   \
 	X(MALFORMED, "malformed", DROP, "a header of a packet to a frontend contradicts itself or is cut short") \
@@ -438,6 +503,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 840);
 	X(UNSUPPORTED_PROTOCOL, "unsupported_protocol", DROP, "a protocol that frontends do not serve") \
 	X(EXTENSION_HEADERS, "extension_headers", DROP, "more IPv6 extension headers than are walked") \
 	X(NO_LOCAL_ENDPOINT, "no_local_endpoint", DROP, "policy Local and no endpoint on this node")   \
+	X(SOURCE_RANGE, "source_range", DROP, "a source outside the service's loadBalancerSourceRanges") \
 	X(UNUSED_ADDRESS, "unused_address", DROP, "a service CIDR address that no service has")        \
 	X(NO_BACKEND, "no_backend", DROP, "a Maglev table names a backend that is gone")               \
 	X(FLOW_TABLE_FULL, "flow_table_full", DROP, "no room for a new flow")                          \
@@ -458,7 +524,7 @@ enum reason {
 };
 
 /* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
-enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_SOCKET = 2, HOOKS = 3 };
+enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_TC_EGRESS = 2, HOOK_SOCKET = 3, HOOKS = 4 };
 
 struct counter {
 	__u64 packets;
@@ -485,6 +551,16 @@ struct expire_call {
 	__u32 pad;
 };
 MAGLANE_ASSERT_SIZE(struct expire_call, 40);
+
+/* Program "forget": removes the flows of map "gone_endpoints" from some buckets. */
+struct forget_call {
+	struct call_header header;
+	__u32 family; /* enum family */
+	__u32 first_bucket;
+	__u32 buckets;
+	__u32 removed; /* result */
+};
+MAGLANE_ASSERT_SIZE(struct forget_call, 32);
 
 /* Program "clock". */
 struct clock_call {

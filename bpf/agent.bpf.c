@@ -6,6 +6,7 @@
 #include "bpf/maps.h"
 #include "bpf/ctx_tc.h"
 #include "bpf/expiry.h"
+#include "bpf/forget.h"
 
 /* Expires flows of some buckets: struct expire_call. */
 SEC("tc")
@@ -18,6 +19,23 @@ int expire(struct __sk_buff *ctx)
 		return CTX_DROP;
 	call = *at;
 	expiry_run(&call);
+	at = ctx_at(ctx, 0, sizeof(*at));
+	if (at)
+		*at = call;
+	return 0;
+}
+
+/* Forgets flows of endpoints that are gone, in some buckets: struct forget_call. */
+SEC("tc")
+int forget(struct __sk_buff *ctx)
+{
+	struct forget_call *at = ctx_at(ctx, 0, sizeof(*at));
+	struct forget_call call;
+
+	if (!at)
+		return CTX_DROP;
+	call = *at;
+	forget_run(&call);
 	at = ctx_at(ctx, 0, sizeof(*at));
 	if (at)
 		*at = call;

@@ -11,8 +11,12 @@
 
 typedef struct __sk_buff ctx_t;
 
+#ifndef MAGLANE_TC_HOOK
+#define MAGLANE_TC_HOOK HOOK_TC
+#endif
+
 enum {
-	CTX_HOOK = HOOK_TC,
+	CTX_HOOK = MAGLANE_TC_HOOK,
 	/* At tcx this is TCX_NEXT, at clsact TC_ACT_UNSPEC: the next program has its say. */
 	CTX_PASS = TC_ACT_UNSPEC,
 	CTX_DROP = TC_ACT_SHOT,

@@ -108,6 +108,41 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 	return reason;
 }
 
+/*
+ * A packet that the node's own stack is an end of: translated where it is, without a next hop
+ * and without a hop. Towards the stack at ingress, and at tc, which knows of checksums that a
+ * device has verified; from it at egress. The stamp of such a flow has no epoch.
+ */
+static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					      enum reason reason, int family)
+{
+	struct flow_body *body = flow_body(&flow->answer, family);
+	struct scratch *scratch;
+	__u32 now = clock_slot();
+
+	if (body->stamp != now) {
+		scratch = scratch_of(CTX_HOOK);
+		if (!scratch)
+			return drop(ctx, REASON_TABLE_BUSY);
+		body->stamp = now;
+		flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
+		flow_store_hop(&packet->tuple, flow, family);
+	}
+	if (rewrite(ctx, packet, &flow->answer, 0, family))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	return pass(ctx, reason);
+}
+
+static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	/* The reply of an endpoint here does not come in from anywhere. */
+	if (flow_body(&flow->answer, family)->flags & FLOW_REPLY)
+		return pass(ctx, REASON_NOT_OURS);
+	if ((int)CTX_HOOK == (int)HOOK_XDP)
+		return pass(ctx, REASON_TO_TC);
+	return translate_in_place(ctx, packet, flow, REASON_DELIVERED, family);
+}
+
 /* A packet of a flow, from state to the wire. */
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
@@ -118,11 +153,13 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 	int unresolved;
 
 	flow_note_seen(&packet->tuple, flow, seen_in(packet, protocol), family);
-	if (packet->ttl <= 1)
+	if (packet->ttl <= 1 && !(body->flags & FLOW_NODE))
 		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
 		enum reason reason = REASON_TABLE_BUSY;
 
+		if (body->flags & FLOW_NODE)
+			return deliver(ctx, packet, flow, family);
 		scratch = scratch_of(CTX_HOOK);
 		if (scratch)
 			reason = renew(ctx, packet, flow, stamp, scratch, family);
@@ -134,7 +171,7 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		return pass(ctx, REASON_TO_TC);
 	if (!unresolved && body->mtu && packet->ip_len > body->mtu && !ctx_is_gso(ctx))
 		return drop(ctx, REASON_TOO_BIG);
-	if (rewrite(ctx, packet, &flow->answer, family))
+	if (rewrite(ctx, packet, &flow->answer, 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {
 		count(ctx, REASON_RESOLVING);

@@ -46,6 +46,12 @@ MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* age
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(node_state, BPF_MAP_TYPE_ARRAY, __u32, struct node_state, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, BPF_F_NO_PREALLOC);
+MAGLANE_MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, 65536,
+	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity,
+	    65536 /* agent */, 0);
+MAGLANE_MAP(gone_endpoints, BPF_MAP_TYPE_HASH, struct service_endpoint, __u32, 65536,
+	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);
 MAGLANE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, struct socket_key, struct socket_peer, 131072, 0);
 MAGLANE_MAP(pod_namespaces, BPF_MAP_TYPE_HASH, __u64, struct pod_namespace, 4096,

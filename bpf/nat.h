@@ -85,7 +85,7 @@ static __always_inline long reserve_port(__u32 n, int family)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
 	flow_set_checksums(flow, reverse, family);
-	flow_body(flow, family)->flags = FLOW_REPLY;
+	flow_body(flow, family)->flags = FLOW_REPLY | reservation->flags;
 	if (reservation->source_translated || port != reservation->own_port_be)
 		flow_body(flow, family)->flags |= FLOW_SNAT;
 	result = flow_insert(reverse, flow, reservation->seen << SEEN_TWIN_SHIFT, family);
@@ -130,6 +130,7 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 	reservation->hash = connection->hash;
 	reservation->own_port_be = *tuple_src_port(&packet->tuple, family);
 	reservation->source_translated = connection->source_translated;
+	reservation->flags = connection->flags;
 	reservation->protocol = protocol;
 	reservation->seen = seen_in(packet, protocol);
 	reservation->reason = REASON_NO_SOURCE_PORT;
@@ -188,9 +189,9 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 	flow_set_checksums(answer, &packet->tuple, family);
 	body->backend_id = connection->backend_id;
 	body->service_id = connection->service_id;
-	body->flags = 0;
+	body->flags = connection->flags;
 	if (connection->source_translated || port != *tuple_src_port(&packet->tuple, family))
-		body->flags = FLOW_SNAT;
+		body->flags |= FLOW_SNAT;
 	result = flow_insert(&packet->tuple, answer, reservation->seen, family);
 	if (result == TABLE_DONE && flow_search(&reservation->reverse, family) == TABLE_NOWHERE) {
 		/* In a full table the forward flow may have taken the reverse one's place. */

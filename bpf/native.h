@@ -44,12 +44,16 @@ extern struct native_map flows4;
 extern struct native_map flows6;
 extern struct native_map node_state;
 extern struct native_map devices;
+extern struct native_map source_ranges;
+extern struct native_map affinity;
+extern struct native_map gone_endpoints;
 extern struct native_map counters;
 extern struct native_map scratches;
 
 extern const volatile struct node_config config;
 
 void *native_map_lookup_elem(void *map, const void *key);
+long native_map_update_elem(void *map, const void *key, const void *value, __u64 flags);
 long native_loop(__u32 iterations, void *callback, void *context, __u64 flags);
 __u64 native_jiffies64(void);
 long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
@@ -57,6 +61,7 @@ long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32
 /* libbpf's library has functions of some of these names: other symbols, so that one program
  * may link both. */
 #define bpf_map_lookup_elem(...) native_map_lookup_elem(__VA_ARGS__)
+#define bpf_map_update_elem(...) native_map_update_elem(__VA_ARGS__)
 #define bpf_loop(...) native_loop(__VA_ARGS__)
 #define bpf_jiffies64() native_jiffies64()
 #define bpf_fib_lookup(...) native_fib_lookup(__VA_ARGS__)

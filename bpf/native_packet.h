@@ -9,6 +9,7 @@
 
 #ifdef __cplusplus
 using maglane::abi::expire_call;
+using maglane::abi::forget_call;
 using maglane::abi::remove_call;
 extern "C" {
 #endif
@@ -37,7 +38,9 @@ int native_packet_resize(struct native_packet *packet, __u32 len);
 int native_xdp_uplink(struct native_packet *packet);
 int native_tc_uplink(struct native_packet *packet);
 int native_tc_pod(struct native_packet *packet);
+int native_tc_egress(struct native_packet *packet);
 void native_expire(struct expire_call *call);
+void native_forget(struct forget_call *call);
 void native_remove_flow(struct remove_call *call);
 
 #ifdef __cplusplus

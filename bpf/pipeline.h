@@ -10,6 +10,7 @@
 #ifndef MAGLANE_PIPELINE_H
 #define MAGLANE_PIPELINE_H
 
+#include "bpf/affinity.h"
 #include "bpf/checksum.h"
 #include "bpf/count.h"
 #include "bpf/flow.h"
@@ -61,31 +62,24 @@ static __always_inline int no_frontend(ctx_t *ctx, struct packet *packet,
 /*
  * The client's address is replaced by the node's where the reply would not come back
  * through this node or this translation: an endpoint that reaches itself; a source that is
- * no pod, at a cluster IP; an endpoint on another node, behind any other frontend.
+ * no pod, at a cluster IP; an endpoint on another node, behind any other frontend, unless
+ * the policy is Local and the source a pod of this node. Never where the endpoint is the
+ * node's own stack, which takes nothing that comes from the node's own address.
  */
 static __always_inline int needs_source_translation(struct packet *packet,
 						    const struct frontend *frontend,
 						    const struct backend *backend,
 						    enum source_class class, int family)
 {
+	if (backend->flags & BACKEND_NODE)
+		return 0;
 	if (addr_equal(tuple_src(&packet->tuple, family), backend->addr_be, family))
 		return 1;
 	if (frontend->type == FRONTEND_CLUSTER_IP)
 		return class != SOURCE_POD || config.masquerade_all;
-	return !(backend->flags & BACKEND_LOCAL);
-}
-
-static __always_inline int node_address(__be32 *address, int family)
-{
-	__u32 zero = 0;
-	struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
-
-	if (!state)
+	if (frontend->flags & FRONTEND_EXTERNAL_LOCAL && class == SOURCE_POD && packet->from_pod)
 		return 0;
-	addr_copy(address, family == FAMILY_IPV4 ? &state->addr4_be : state->addr6_be, family);
-	if (family == FAMILY_IPV4)
-		return address[0] != 0;
-	return (address[0] | address[1] | address[2] | address[3]) != 0;
+	return !(backend->flags & BACKEND_LOCAL);
 }
 
 /*
@@ -113,12 +107,19 @@ static __always_inline int shares_replies(struct packet *packet, union any_tuple
  * value is in *verdict. */
 static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 					   const struct frontend *frontend,
-					   struct connection *connection, int *verdict, int family)
+					   struct scratch *scratch, int *verdict, int family)
 {
+	struct connection *connection = &scratch->connection;
 	const struct backend *backend;
 	const struct table_ref *table;
 	enum source_class class = source_class(packet, family);
 
+	if (frontend->flags & FRONTEND_SOURCE_RANGES &&
+	    !source_allowed(frontend, tuple_src(&packet->tuple, family), &scratch->source_range,
+			    family)) {
+		*verdict = drop(ctx, REASON_SOURCE_RANGE);
+		return 0;
+	}
 	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
 				      &frontend->tables[SOURCE_OUTSIDE];
 	if (!table->size) {
@@ -127,7 +128,14 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 				   reject(ctx, packet, REASON_NO_ENDPOINT, family);
 		return 0;
 	}
-	backend = select_backend(table, connection->hash, family, &connection->backend_id);
+	if (frontend->affinity_seconds) {
+		addr_widen(scratch->affinity_search.key.addr_be, tuple_src(&packet->tuple, family),
+			   family);
+		connection->backend_id = affinity_select(frontend, table, connection->hash);
+	} else {
+		connection->backend_id = maglev_select(table, connection->hash);
+	}
+	backend = backend_of(&connection->backend_id, family);
 	if (!backend) {
 		*verdict = drop(ctx, REASON_NO_BACKEND);
 		return 0;
@@ -135,6 +143,8 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 	connection->service_id = frontend->service_id;
 	addr_copy(connection->dst_be, backend->addr_be, family);
 	connection->dst_port_be = backend->port_be;
+	if (backend->flags & BACKEND_NODE)
+		connection->flags = FLOW_NODE;
 	if (needs_source_translation(packet, frontend, backend, class, family)) {
 		connection->source_translated = 1;
 		if (!node_address(connection->src_be, family)) {
@@ -172,12 +182,18 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
 	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
 	connection->dst_port_be = *tuple_dst_port(&packet->tuple, family);
-	if (frontend && !choose_endpoint(ctx, packet, frontend, connection, verdict, family))
+	if (frontend && !choose_endpoint(ctx, packet, frontend, scratch, verdict, family))
 		return 0;
 	__builtin_memset(&flow->answer, 0, sizeof(flow->answer));
 	addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
-	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
+	if (connection->flags & FLOW_NODE) {
+		flow_body(&flow->answer, family)->stamp = clock_slot();
+		reason = REASON_COUNT;
+	} else {
+		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route,
+				  family);
+	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(packet, scratch, flow, family);
 	if (reason == REASON_COUNT)

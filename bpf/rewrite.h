@@ -7,9 +7,10 @@
 #include "bpf/flow.h"
 #include "bpf/parse.h"
 
-/* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
+/* `hop`, a constant: the packet is forwarded, which takes one off its TTL. 0, or -1 if the
+ * kernel refuses an edit. Only bytes that parse has seen are written. */
 static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				   int family)
+				   int hop, int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
@@ -27,17 +28,20 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 			return -1;
 		ip->saddr = *flow_src(flow, family);
 		ip->daddr = *flow_dst(flow, family);
-		ip->ttl--;
+		if (hop)
+			ip->ttl--;
 		/* The TTL is the high byte of its word: one less of it is 0x0100 less. */
 		checksum_update(&ip->check,
-				(__u32)body->addr_csum + (__u16)~__builtin_bswap16(0x0100));
+				(__u32)body->addr_csum +
+					(hop ? (__u16)~__builtin_bswap16(0x0100) : 0));
 	} else {
 		struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
 
 		if (!ip)
 			return -1;
 		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
-		ip->hop_limit--;
+		if (hop)
+			ip->hop_limit--;
 	}
 	return 0;
 }

@@ -22,7 +22,7 @@ struct connection {
 	__be32 dst_be[4];
 	__be16 dst_port_be;
 	__u8 source_translated;
-	__u8 pad;
+	__u8 flags; /* enum flow_flag: what both directions have */
 	__u32 backend_id;
 	__u32 service_id;
 	__u32 pad2;
@@ -40,12 +40,25 @@ struct reservation {
 	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
 	__u8 found;  /* the reverse flow was there already */
-	__u8 pad[5];
+	__u8 flags;  /* enum flow_flag: what both directions have */
+	__u8 pad[4];
+};
+
+/* The endpoint that a client is held to, looked for in a Maglev table. */
+struct affinity_search {
+	struct affinity_key key;
+	struct table_ref table;
+	__u32 backend_id;
+	__u32 position;
+	__u32 found;
+	struct affinity made;
 };
 
 struct scratch {
 	struct connection connection;
 	struct reservation reservation;
+	struct affinity_search affinity_search;
+	struct source_range_key source_range;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	__u32 quote[QUOTE_MAX / 4];

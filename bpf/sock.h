@@ -24,6 +24,7 @@
 
 #include <linux/errno.h>
 #include <linux/in.h>
+#include "bpf/affinity.h"
 #include "bpf/count.h"
 #include "bpf/frontend.h"
 #include "bpf/select.h"
@@ -156,6 +157,38 @@ static __always_inline int socket_no_frontend(const ctx_t *ctx, union frontend_w
 	return pass(ctx, REASON_NOT_OURS);
 }
 
+/* What only packets can be given: their source is translated, or looked at, and which it is of
+ * a pod's addresses is not known yet. */
+static __always_inline int takes_packets(const struct frontend *frontend)
+{
+	return (frontend->type == FRONTEND_CLUSTER_IP && config.masquerade_all) ||
+	       frontend->flags & FRONTEND_SOURCE_RANGES || frontend->affinity_seconds;
+}
+
+/* The node is one client, by its primary address. 0: it is none that the service lets in. */
+static __always_inline int node_is_let_in(const struct frontend *frontend, const __be32 *node,
+					  int family)
+{
+	struct source_range_key range = {};
+
+	if (!(frontend->flags & FRONTEND_SOURCE_RANGES))
+		return 1;
+	return family == FAMILY_IPV4 ? source_allowed(frontend, node, &range, FAMILY_IPV4) :
+				       source_allowed(frontend, node, &range, FAMILY_IPV6);
+}
+
+static __always_inline __u32 socket_select(const struct frontend *frontend,
+					   const struct table_ref *table, const __be32 *node,
+					   __u64 hash)
+{
+	struct affinity_search search = {};
+
+	if (!frontend->affinity_seconds)
+		return maglev_select(table, hash);
+	addr_copy(search.key.addr_be, node, FAMILY_IPV6);
+	return affinity_select_with(&search, frontend, table, hash);
+}
+
 /*
  * Chooses an endpoint; fills in `peer`. The node itself, as its pods do, has all endpoints behind
  * external frontends whatever their policy. 0: there is none, and the program's return value is
@@ -167,10 +200,18 @@ static __always_inline int socket_choose(const ctx_t *ctx, const struct frontend
 {
 	const struct table_ref *table = &frontend->tables[SOURCE_POD];
 	const struct backend *backend;
+	__be32 node[4] = {};
 
-	/* A pod's source is to be translated as well: that takes packets. */
-	if (who == SERVED_POD && frontend->type == FRONTEND_CLUSTER_IP && config.masquerade_all) {
+	if (who == SERVED_POD && takes_packets(frontend)) {
 		*verdict = pass(ctx, REASON_NOT_OURS);
+		return 0;
+	}
+	if (key->family == FAMILY_IPV4)
+		node_address(node, FAMILY_IPV4);
+	else
+		node_address(node, FAMILY_IPV6);
+	if (!node_is_let_in(frontend, node, key->family)) {
+		*verdict = refuse(ctx, REASON_SOURCE_RANGE, -EHOSTUNREACH);
 		return 0;
 	}
 	if (!table->size) {
@@ -182,7 +223,8 @@ static __always_inline int socket_choose(const ctx_t *ctx, const struct frontend
 			*verdict = refuse(ctx, REASON_NO_ENDPOINT, -ECONNREFUSED);
 		return 0;
 	}
-	backend = select_backend(table, hash, key->family, &peer->backend_id);
+	peer->backend_id = socket_select(frontend, table, node, hash);
+	backend = backend_of(&peer->backend_id, key->family);
 	if (!backend) {
 		*verdict = refuse(ctx, REASON_NO_BACKEND, -EHOSTUNREACH);
 		return 0;
@@ -230,16 +272,6 @@ static __always_inline int socket_connect(ctx_t *ctx, int wide)
 	return pass(ctx, REASON_CONNECTED);
 }
 
-/* Whether the endpoint that the socket used before is still one. Where it is another service's
- * alone by now, the agent removes what is remembered. */
-static __always_inline int still_serves(const struct socket_peer *peer)
-{
-	const struct backend *backend = bpf_map_lookup_elem(&backends, &peer->backend_id);
-
-	return backend && backend->family == peer->family && backend->port_be == peer->endpoint_port_be &&
-	       addr_equal(backend->addr_be, peer->endpoint_addr_be, FAMILY_IPV6);
-}
-
 /* The same for each datagram of a socket to this frontend, unless the endpoints change. */
 static __always_inline __u64 datagram_hash(const struct socket_key *socket)
 {
@@ -275,8 +307,9 @@ static __always_inline int socket_sendmsg(ctx_t *ctx, int wide)
 	}
 	socket_key_set(&sends, hears.cookie, SOCKET_SENDS_TO);
 	socket_key_address(&sends, key.key.addr_be, key.key.port_be, key.key.family);
+	/* The agent removes what is remembered of an endpoint that is gone. */
 	known = bpf_map_lookup_elem(&sockets, &sends);
-	if (known && still_serves(known)) {
+	if (known) {
 		peer = *known;
 	} else {
 		if (!socket_choose(ctx, frontend, &key.key, who, datagram_hash(&sends), &peer, &verdict))

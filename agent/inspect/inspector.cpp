@@ -66,6 +66,16 @@ Result<v1::ServiceList> Inspector::show_service(const std::string& service) cons
   return show_services(*contents, *ids);
 }
 
+Result<v1::AffinityList> Inspector::list_affinity() const {
+  auto contents = maps_.read_contents();
+  if (!contents) return contents.error();
+  auto entries = maps_.read_affinity();
+  if (!entries) return entries.error();
+  auto clock = maps_.read_clock();
+  if (!clock) return clock.error();
+  return inspect::list_affinity(*contents, *entries, *clock);
+}
+
 Result<v1::BackendList> Inspector::list_backends() const {
   auto contents = maps_.read_contents();
   if (!contents) return contents.error();

@@ -204,6 +204,36 @@ v1::BackendList list_backends(const MapContents& contents) {
   return list;
 }
 
+v1::AffinityList list_affinity(const MapContents& contents, const std::vector<AffinityEntry>& entries,
+                               const PinnedMaps::Clock& clock) {
+  std::map<uint32_t, uint32_t> limits;  // by service id: seconds
+  for (const auto& [key, frontend] : contents.frontends)
+    if (frontend.affinity_seconds != 0) limits[frontend.service_id] = frontend.affinity_seconds;
+  v1::AffinityList list;
+  for (const auto& [key, value] : entries) {
+    const auto limit = limits.find(key.service_id);
+    const auto service = contents.services.find(key.service_id);
+    if (limit == limits.end() || service == contents.services.end()) continue;
+    const double idle = ((clock.slot - value.slot) & abi::STAMP_SLOT_MASK) * clock.slot_seconds;
+    if (idle >= limit->second) continue;
+    v1::AffinityInfo& info = *list.add_clients();
+    info.set_service(service_name(service->second));
+    info.set_service_id(key.service_id);
+    info.set_client(address_name(service->second.family, key.addr_be));
+    info.set_backend_id(value.backend_id);
+    info.set_idle_seconds(idle);
+    info.set_seconds_left(limit->second - idle);
+    const auto backend = contents.backends.find(value.backend_id);
+    if (backend == contents.backends.end()) continue;
+    info.set_address(address_name(backend->second.family, backend->second.addr_be));
+    info.set_port(host_port(backend->second.port_be));
+  }
+  std::sort(list.mutable_clients()->begin(), list.mutable_clients()->end(), [](const auto& a, const auto& b) {
+    return std::tie(a.service(), a.client()) < std::tie(b.service(), b.client());
+  });
+  return list;
+}
+
 v1::MaglevInfo show_maglev(const MapContents& contents, const std::set<uint32_t>& ids,
                            const std::string& name) {
   v1::MaglevInfo info;

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "agent/kernel/maps.h"
 #include "agent/plan/contents.h"
 #include "proto/inspect.pb.h"
 
@@ -22,6 +23,10 @@ v1::ServiceList list_services(const MapContents& contents);
 v1::ServiceList show_services(const MapContents& contents, const std::set<uint32_t>& ids);
 
 v1::BackendList list_backends(const MapContents& contents);  // by address and port
+
+// By service and client; what is over, or of no service that is there, is left out.
+v1::AffinityList list_affinity(const MapContents& contents, const std::vector<AffinityEntry>& entries,
+                               const PinnedMaps::Clock& clock);
 
 // Each table of the services' frontends once, with the frontends that use it. A frontend
 // whose table depends on who asks is followed by "(outside)" or "(pods)".

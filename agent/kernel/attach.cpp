@@ -166,7 +166,7 @@ TcKind probe_tc_kind(const DataPlane& data_plane) {
 Attacher::Attacher(Bpffs bpffs, std::shared_ptr<const DataPlane> data_plane, XdpPolicy policy, TcKind tc)
     : bpffs_(std::move(bpffs)), data_plane_(std::move(data_plane)), policy_(policy), tc_(tc) {}
 
-Status Attacher::attach(const std::vector<WantedDevice>& wanted, bool retry) {
+Status Attacher::attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints) {
   retry_ = retry;
   attachments_.clear();
   if (retry) xdp_failed_.clear();
@@ -175,7 +175,10 @@ Status Attacher::attach(const std::vector<WantedDevice>& wanted, bool retry) {
     if (!done) failures += (failures.empty() ? "" : "; ") + done.error().message;
   };
   note(enter_devices(wanted));
-  for (const AttachStep& step : plan_attachments(read_existing(bpffs_), wanted, policy_, tc_)) {
+  const std::vector<ExistingAttachment> existing = read_existing(bpffs_);
+  for (const ExistingAttachment& entry : existing) node_endpoints |= entry.hook == Hook::tc_egress;
+  for (WantedDevice& device : wanted) device.egress = node_endpoints;
+  for (const AttachStep& step : plan_attachments(existing, wanted, policy_, tc_)) {
     note(std::visit(
         [this](const auto& s) {
           Status done = run(s);

@@ -37,8 +37,10 @@ class Attacher {
   // Brings the programs to `wanted` and nothing else, and map "devices" in line. XDP that
   // cannot be attached is a note in attachments(), since tc does its work; anything else is an
   // error, after all that is possible was done; a device that is gone by then is not. XDP that failed on a
-  // device is tried again only with `retry`, as an attempt may disturb the link.
-  Status attach(const std::vector<WantedDevice>& wanted, bool retry);
+  // device is tried again only with `retry`, as an attempt may disturb the link. `node_endpoints`:
+  // there are endpoints in the node's own network, whose replies are to be met at tc egress; once
+  // there were, that stays, since connections to them may be open.
+  Status attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints = false);
 
   const std::vector<Attachment>& attachments() const { return attachments_; }
 

@@ -17,8 +17,13 @@ struct WantedHook {
 
 std::vector<WantedHook> wanted_hooks(const std::vector<WantedDevice>& wanted, XdpPolicy policy) {
   std::vector<WantedHook> hooks;
+  // First: a connection whose replies leave untranslated would be lost.
+  for (const WantedDevice& device : wanted) {
+    if (device.egress) hooks.push_back({&device, Hook::tc_egress, pin_name(device.name, Hook::tc_egress)});
+  }
   for (const WantedDevice& device : wanted) {
     for (const HookProgram& program : programs_of(device.role)) {
+      if (program.hook == Hook::tc_egress) continue;
       if (program.hook == Hook::xdp && policy == XdpPolicy::off) continue;
       hooks.push_back({&device, program.hook, pin_name(device.name, program.hook)});
     }
@@ -72,8 +77,8 @@ std::string_view to_string(TcKind kind) {
 }
 
 std::vector<HookProgram> programs_of(Role role) {
-  if (role == Role::pod) return {{Hook::tc_ingress, "tc_pod"}};
-  return {{Hook::tc_ingress, "tc_uplink"}, {Hook::xdp, "xdp_uplink"}};
+  if (role == Role::pod) return {{Hook::tc_egress, "tc_egress"}, {Hook::tc_ingress, "tc_pod"}};
+  return {{Hook::tc_egress, "tc_egress"}, {Hook::tc_ingress, "tc_uplink"}, {Hook::xdp, "xdp_uplink"}};
 }
 
 std::string pin_name(std::string_view device, Hook hook) {

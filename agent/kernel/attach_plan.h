@@ -32,6 +32,7 @@ struct WantedDevice {
   uint32_t ifindex = 0;
   std::string name;
   Role role = Role::uplink;
+  bool egress = false;  // replies of endpoints in the node's own network leave by it
   auto operator<=>(const WantedDevice&) const = default;
 };
 
@@ -45,7 +46,7 @@ struct ExistingAttachment {
   bool filter = false;           // clsact
 };
 
-// The program for each hook of a role, by name.
+// The program for each hook of a role, by name; that of tc egress is only for some devices.
 struct HookProgram {
   Hook hook;
   const char* program;

@@ -110,13 +110,13 @@ uint64_t BpfMap::kernel_bytes() const {
 Status BpfMap::each(const Visit& visit) const {
   uint32_t batch = std::min(kBatch, capacity_);
   Buffers buffers(shape_, batch);
-  // For a hash map the place is the number of a bucket.
-  uint64_t place = 0;
-  uint64_t next_place = 0;
+  // For a hash map the place is the number of a bucket, for others a key.
+  const size_t place_size = std::max(sizeof(uint64_t), size_t{shape_.key_size});
+  std::vector<std::byte> place(place_size), next_place(place_size);
   bool first = true;
   for (;;) {
     uint32_t count = batch;
-    const int failure = bpf_map_lookup_batch(fd_, first ? nullptr : &place, &next_place, buffers.keys.data(),
+    const int failure = bpf_map_lookup_batch(fd_, first ? nullptr : place.data(), next_place.data(), buffers.keys.data(),
                                              buffers.values.data(), &count, nullptr);
     const int error = failure == 0 ? 0 : errno;
     if (error == ENOSPC && batch < capacity_) {

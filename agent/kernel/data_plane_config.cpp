@@ -37,16 +37,19 @@ Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, c
   if (cidrs.size() > capacity) {
     return Error{fmt::format("{}: {} CIDRs given, at most {} are supported", option, cidrs.size(), capacity)};
   }
-  for (const Cidr& cidr : cidrs) {
-    cidr.address().to_be(out->addr_be);
-    cidr.mask_be(out->mask_be);
-    out->family = static_cast<uint32_t>(cidr.family());
-    ++out;
-  }
+  for (const Cidr& cidr : cidrs) *out++ = make_prefix(cidr);
   return ok_status();
 }
 
 }  // namespace
+
+abi::prefix make_prefix(const Cidr& cidr) {
+  abi::prefix prefix{};
+  cidr.address().to_be(prefix.addr_be);
+  cidr.mask_be(prefix.mask_be);
+  prefix.family = static_cast<uint32_t>(cidr.family());
+  return prefix;
+}
 
 uint32_t kernel_hz() {
   timespec tick{};
@@ -116,6 +119,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.masquerade_all = options.masquerade_all;
   config.socket_translation = static_cast<uint8_t>(options.socket_translation);
   config.netns_cookie = netns_cookie;
+  config.pods_by = static_cast<uint8_t>(options.pods_by);
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
     return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};
   }

@@ -39,6 +39,8 @@ struct DataPlaneOptions {
   std::vector<PortRange> snat_ports = {{1024, 29999}, {61000, 65535}};  // one or two
   std::vector<Cidr> pod_cidrs;
   std::vector<Cidr> service_cidrs;
+  uint32_t pods_by = uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR;  // enum pods_by
+  uint32_t affinity_entries = 65536;    // clients of services with session affinity
   uint32_t flow_entries = 524288;       // of each family, rounded up to whole buckets; a connection takes two
   uint32_t maglev_entries = 16U << 20;  // a multiple of MAGLEV_LINE_ENTRIES
   uint32_t frontends = 131072;
@@ -61,6 +63,8 @@ uint32_t slot_shift_for(uint32_t hz);
 // more CIDRs or port ranges than the ABI holds.
 Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
                                           uint64_t netns_cookie);
+
+abi::prefix make_prefix(const Cidr& cidr);
 
 // A new one at random, from the kernel's generator (getrandom(2)).
 abi::table_seed random_seed();

@@ -33,7 +33,8 @@ using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 
 // Maps that refer to each other by id and offset: they are kept or replaced together.
 const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services",
-                                             "backends",  "maglev",          "vip_bits"};
+                                             "backends",  "maglev",          "vip_bits",
+                                             "source_ranges"};
 // Maps that can only be read with the seed in node_state.
 const std::set<std::string> kTables = {"frontends", "flows4", "flows6"};
 
@@ -60,6 +61,7 @@ void set_sizes(bpf_object* object, const DataPlaneOptions& options) {
   set("flows6", options.flow_buckets());
   set("frontends", options.frontend_buckets());
   set("frontend_values", options.frontend_values());
+  set("affinity", options.affinity_entries);
   set("maglev", options.maglev_entries / abi::MAGLEV_LINE_ENTRIES);
 }
 
@@ -162,7 +164,9 @@ std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
     replace.insert(name);
     owned |= kOwnedByAgent.contains(name);
   }
-  if (owned) replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
+  if (!owned) return replace;
+  replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
+  replace.insert("affinity");  // by ids that are given anew
   return replace;
 }
 

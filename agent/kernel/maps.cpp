@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -32,6 +34,9 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"flows6", sizeof(uint32_t), sizeof(abi::flow_bucket6)},
     {"node_state", sizeof(uint32_t), sizeof(abi::node_state)},
     {"devices", sizeof(uint32_t), sizeof(abi::device)},
+    {"source_ranges", sizeof(abi::source_range_key), sizeof(uint32_t)},
+    {"affinity", sizeof(abi::affinity_key), sizeof(abi::affinity)},
+    {"gone_endpoints", sizeof(abi::service_endpoint), sizeof(uint32_t)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
     {"sockets", sizeof(abi::socket_key), sizeof(abi::socket_peer)},
 }};
@@ -56,7 +61,23 @@ void end_strings(abi::service_info& info) {
 }
 
 bool is_mapped(size_t map) {
-  return map != kServices && map != kDevices && map != kCounters && map != kSockets;
+  return map != kServices && map != kDevices && map != kCounters && map != kSourceRanges && map != kAffinity &&
+         map != kGoneEndpoints && map != kSockets;
+}
+
+// Of a flow of UDP through a service: where it leads.
+template <typename Entry>
+std::optional<abi::service_endpoint> udp_endpoint(const Entry& entry, abi::family family) {
+  if (entry.key.protocol != IPPROTO_UDP || entry.flow.body.service_id == 0) return std::nullopt;
+  const bool reply = (entry.flow.body.flags & abi::FLOW_REPLY) != 0;
+  const auto& address = reply ? entry.key.src_be : entry.flow.dst_be;
+  abi::service_endpoint endpoint{};
+  std::memcpy(endpoint.addr_be, &address, sizeof address);
+  endpoint.service_id = entry.flow.body.service_id;
+  endpoint.port_be = reply ? entry.key.src_port_be : entry.flow.dst_port_be;
+  endpoint.protocol = IPPROTO_UDP;
+  endpoint.family = static_cast<uint8_t>(family);
+  return endpoint;
 }
 
 Error no_data_plane(const std::string& bpffs) {
@@ -69,6 +90,7 @@ Error no_data_plane(const std::string& bpffs) {
 PinnedMaps::Impl::~Impl() {
   if (clock_program >= 0) close(clock_program);
   if (remove_program >= 0) close(remove_program);
+  if (forget_program >= 0) close(forget_program);
 }
 
 Status PinnedMaps::Impl::open_maps() {
@@ -117,6 +139,7 @@ Status PinnedMaps::Impl::map_arrays() {
 void PinnedMaps::Impl::open_programs() {
   clock_program = bpf_obj_get((bpffs + "/programs/clock").c_str());
   remove_program = bpf_obj_get((bpffs + "/programs/remove_flow").c_str());
+  forget_program = bpf_obj_get((bpffs + "/programs/forget").c_str());
 }
 
 PinnedMaps::PinnedMaps(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -136,7 +159,7 @@ Result<PinnedMaps> PinnedMaps::open(const std::string& bpffs, bool read_only) {
 
 // ---- reading ------------------------------------------------------------------------------
 
-Result<MapContents> PinnedMaps::read_contents() const {
+Result<MapContents> PinnedMaps::read_contents(bool flows) const {
   MapContents contents;
   auto status = impl_->maps[kServices].each([&](const std::byte* key, const std::byte* value) {
     auto info = load_bytes<abi::service_info>(value);
@@ -158,6 +181,21 @@ Result<MapContents> PinnedMaps::read_contents() const {
       contents.backends.emplace_hint(contents.backends.end(), id, impl_->backends[id]);
   contents.maglev.assign(impl_->maglev, impl_->maglev + std::min(end, impl_->maglev_entries()));
   contents.vip_words.assign(impl_->vip_words, impl_->vip_words + abi::VIP_WORDS);
+  status = impl_->maps[kSourceRanges].each([&](const std::byte* key, const std::byte*) {
+    contents.source_ranges.insert(load_bytes<abi::source_range_key>(key));
+    return true;
+  });
+  if (!status) return status.error();
+  if (!flows) return contents;
+  if (auto s = impl_->add_udp_endpoints_of_sockets(contents.udp_endpoints); !s) return s.error();
+  each_flow4(impl_->flows4, [&](const FlowEntry4& flow) {
+    if (const auto endpoint = udp_endpoint(flow, abi::FAMILY_IPV4)) contents.udp_endpoints.insert(*endpoint);
+    return true;
+  });
+  each_flow6(impl_->flows6, [&](const FlowEntry6& flow) {
+    if (const auto endpoint = udp_endpoint(flow, abi::FAMILY_IPV6)) contents.udp_endpoints.insert(*endpoint);
+    return true;
+  });
   return contents;
 }
 
@@ -165,6 +203,16 @@ Status PinnedMaps::each_flow(const std::function<bool(const FlowEntry4&)>& visit
                              const std::function<bool(const FlowEntry6&)>& visit6) const {
   if (each_flow4(impl_->flows4, visit4)) each_flow6(impl_->flows6, visit6);
   return ok_status();
+}
+
+Result<std::vector<AffinityEntry>> PinnedMaps::read_affinity() const {
+  std::vector<AffinityEntry> entries;
+  auto status = impl_->maps[kAffinity].each([&](const std::byte* key, const std::byte* value) {
+    entries.push_back({load_bytes<abi::affinity_key>(key), load_bytes<abi::affinity>(value)});
+    return true;
+  });
+  if (!status) return status.error();
+  return entries;
 }
 
 Result<std::vector<abi::counter>> PinnedMaps::read_counters() const {
@@ -225,7 +273,7 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   add(kFrontends, impl_->frontends.size(), impl_->frontends.capacity());
   add(kFlows4, count_flows4(impl_->flows4), impl_->flows4.size() * abi::TABLE_SLOTS);
   add(kFlows6, count_flows6(impl_->flows6), impl_->flows6.size() * abi::TABLE_SLOTS);
-  for (const MapIndex index : {kServices, kDevices, kSockets}) {
+  for (const MapIndex index : {kServices, kDevices, kSourceRanges, kAffinity, kSockets}) {
     auto count = count_entries(impl_->maps[index]);
     if (!count) return count.error();
     add(index, *count, impl_->maps[index].capacity());

@@ -28,6 +28,11 @@ struct MapInfo {
   uint64_t bytes = 0;  // that the kernel allocated, where it says so, else computed
 };
 
+struct AffinityEntry {
+  abi::affinity_key key;
+  abi::affinity value;
+};
+
 class PinnedMaps {
  public:
   // Fails with a clear line if `bpffs` holds no maglane maps, or maps of another ABI. Maps
@@ -39,7 +44,8 @@ class PinnedMaps {
 
   // What the agent owns, read back whole (batched where the kernel can). Strings of services
   // end, and tables lie within the map, whatever the maps hold; all else is as it is there.
-  Result<MapContents> read_contents() const;
+  // `flows`: with the endpoints that flows of UDP lead to, which takes a walk through all flows.
+  Result<MapContents> read_contents(bool flows = false) const;
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
   Status apply(std::span<const Operation> operations);
@@ -54,11 +60,13 @@ class PinnedMaps {
 
   // Translated sockets. Stops early when `visit` returns false.
   Status each_socket(const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const;
-  // Forgets which UDP sockets of the node, and of its pods, use an endpoint that their frontend no
-  // longer leads to: the next datagram of an unconnected one finds another. Returns the connected
-  // ones, by cookie: their datagrams pass no hook (end_udp_sockets). REQUIRES: an RCU grace
-  // period since the frontends changed.
-  Result<std::map<uint64_t, abi::socket_peer>> forget_stale_sockets();
+  // Forgets that unconnected sockets use endpoints that are gone: their next datagram finds another.
+  // Returns the connected ones, by cookie: their datagrams pass no hook (end_udp_sockets). REQUIRES:
+  // an RCU grace period since the frontends changed.
+  Result<std::map<uint64_t, abi::socket_peer>> forget_sockets(
+      const std::set<abi::service_endpoint, BytesLess>& gone);
+  // Clients that session affinity holds to an endpoint, in no order.
+  Result<std::vector<AffinityEntry>> read_affinity() const;
 
   // Summed over the CPUs; index: reason + hook * REASON_COUNT.
   Result<std::vector<abi::counter>> read_counters() const;

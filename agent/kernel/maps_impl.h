@@ -25,6 +25,9 @@ enum MapIndex {
   kFlows6,
   kNodeState,
   kDevices,
+  kSourceRanges,
+  kAffinity,
+  kGoneEndpoints,
   kCounters,
   kSockets,
   kMapCount
@@ -45,6 +48,7 @@ struct PinnedMaps::Impl {
   FrontendTable frontends;
   int clock_program = -1;
   int remove_program = -1;
+  int forget_program = -1;
 
   Impl() = default;
   Impl(const Impl&) = delete;
@@ -66,9 +70,10 @@ struct PinnedMaps::Impl {
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
   Status remove_flow(abi::remove_call& call) const;
-  // Whether the frontend still leads to this endpoint.
-  bool reaches(const abi::socket_peer& peer) const;
+  Status add_udp_endpoints_of_sockets(std::set<abi::service_endpoint, BytesLess>& endpoints) const;
   Status apply_to_memory(const Operation& operation);
+  Status forget(std::span<const Operation> run);
+  Status forget_flows() const;
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);
 };
 

@@ -1,39 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What PinnedMaps knows of translated sockets.
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <tuple>
+#include <set>
+#include <vector>
 
 #include "agent/kernel/maps_impl.h"
 
 namespace maglane {
 namespace {
 
-constexpr uint8_t kUdp = 17;  // IPPROTO_UDP
+abi::service_endpoint endpoint_of(const abi::socket_peer& peer) {
+  abi::service_endpoint endpoint{};
+  std::copy(std::begin(peer.endpoint_addr_be), std::end(peer.endpoint_addr_be), endpoint.addr_be);
+  endpoint.service_id = peer.service_id;
+  endpoint.port_be = peer.endpoint_port_be;
+  endpoint.protocol = peer.protocol;
+  endpoint.family = peer.family;
+  return endpoint;
+}
 
 }  // namespace
-
-// As the hooks choose: from the set that the node's pods have.
-bool PinnedMaps::Impl::reaches(const abi::socket_peer& peer) const {
-  abi::frontend_key key{};
-  std::copy(std::begin(peer.frontend_addr_be), std::end(peer.frontend_addr_be), key.addr_be);
-  key.port_be = peer.frontend_port_be;
-  key.protocol = peer.protocol;
-  key.family = peer.family;
-  const auto frontend = frontends.find(key);
-  if (!frontend || peer.backend_id >= maps[kBackends].capacity()) return false;
-  const abi::backend& backend = backends[peer.backend_id];
-  if (backend.port_be != peer.endpoint_port_be || backend.family != peer.family ||
-      !std::equal(std::begin(backend.addr_be), std::end(backend.addr_be), peer.endpoint_addr_be)) {
-    return false;
-  }
-  const abi::table_ref table = frontend->tables[abi::SOURCE_POD];
-  if (uint64_t{table.offset} + table.size > maglev_entries()) return false;
-  const uint32_t* const ids = maglev + table.offset;
-  return std::find(ids, ids + table.size, peer.backend_id) != ids + table.size;
-}
 
 Status PinnedMaps::each_socket(
     const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const {
@@ -46,26 +37,31 @@ Status PinnedMaps::each_socket(
   });
 }
 
-Result<std::map<uint64_t, abi::socket_peer>> PinnedMaps::forget_stale_sockets() {
-  using Reach = std::tuple<std::array<uint32_t, 4>, uint16_t, uint32_t>;  // frontend and backend
-  std::map<Reach, bool> known;
-  std::vector<abi::socket_key> stale;
+Result<std::map<uint64_t, abi::socket_peer>> PinnedMaps::forget_sockets(const std::set<abi::service_endpoint, BytesLess>& gone) {
+  std::vector<abi::socket_key> unconnected;
   std::map<uint64_t, abi::socket_peer> connected;
   const auto look = [&](const abi::socket_key& key, const abi::socket_peer& peer) {
-    if (peer.protocol != kUdp) return true;
-    const Reach reach{std::to_array(peer.frontend_addr_be), peer.frontend_port_be, peer.backend_id};
-    const auto [entry, added] = known.try_emplace(reach, false);
-    if (added) entry->second = impl_->reaches(peer);
-    if (entry->second) return true;
-    stale.push_back(key);
-    if (key.kind == abi::SOCKET_CONNECTED) connected.emplace(key.cookie, peer);
+    if (!gone.contains(endpoint_of(peer))) return true;
+    if (key.kind == abi::SOCKET_CONNECTED)
+      connected.emplace(key.cookie, peer);
+    else
+      unconnected.push_back(key);
     return true;
   };
   if (auto s = each_socket(look); !s) return s.error();
   uint32_t done = 0;
-  if (auto s = impl_->maps[kSockets].remove(stale.data(), static_cast<uint32_t>(stale.size()), done); !s)
-    return s.error();
+  const auto count = static_cast<uint32_t>(unconnected.size());
+  if (auto s = impl_->maps[kSockets].remove(unconnected.data(), count, done); !s) return s.error();
   return connected;
+}
+
+Status PinnedMaps::Impl::add_udp_endpoints_of_sockets(std::set<abi::service_endpoint, BytesLess>& endpoints) const {
+  return maps[kSockets].each([&](const std::byte*, const std::byte* value) {
+    abi::socket_peer peer;
+    std::memcpy(&peer, value, sizeof peer);
+    if (peer.protocol == IPPROTO_UDP) endpoints.insert(endpoint_of(peer));
+    return true;
+  });
 }
 
 }  // namespace maglane

@@ -135,8 +135,59 @@ Status PinnedMaps::Impl::apply_to_memory(const Operation& operation) {
   return set(std::get<SetVipBit>(operation));
 }
 
+// Some 8,000 flows a call, so that none holds its CPU for long.
+Status PinnedMaps::Impl::forget_flows() const {
+  constexpr uint32_t kSlice = 256;
+  if (forget_program < 0)
+    return Error{fmt::format("no program {}/programs/forget: has the agent finished starting?", bpffs)};
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    const auto buckets = static_cast<uint32_t>(family == abi::FAMILY_IPV4 ? flows4.size() : flows6.size());
+    for (uint32_t first = 0; first < buckets; first += kSlice) {
+      abi::forget_call call{};
+      call.family = family;
+      call.first_bucket = first;
+      call.buckets = std::min(kSlice, buckets - first);
+      if (auto status = call_program(forget_program, call); !status)
+        return status.error().in(bpffs + "/programs/forget");
+    }
+  }
+  return ok_status();
+}
+
+// Twice: a reply that was under way during the first walk may have made its flow's other
+// direction again, behind the walk's back.
+Status PinnedMaps::Impl::forget(std::span<const Operation> run) {
+  Rows<abi::service_endpoint, uint32_t> gone(run.size());
+  for (const Operation& operation : run) gone.add(std::get<ForgetEndpoint>(operation).endpoint, 1);
+  uint32_t done = 0;
+  Status status = gone.apply(maps[kGoneEndpoints], done);
+  if (status) status = forget_flows();
+  if (status) {
+    wait_grace_period();
+    status = forget_flows();
+  }
+  gone.values.clear();
+  const Status emptied = gone.apply(maps[kGoneEndpoints], done);
+  return status ? emptied : status;
+}
+
 // REQUIRES: all of `run` is of one kind.
 Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t& done) {
+  if (std::holds_alternative<ForgetEndpoint>(run[0])) {
+    const Status forgotten = forget(run);
+    if (forgotten) done = static_cast<uint32_t>(run.size());
+    return forgotten;
+  }
+  if (std::holds_alternative<PutSourceRange>(run[0]) || std::holds_alternative<DeleteSourceRange>(run[0])) {
+    Rows<abi::source_range_key, uint32_t> ranges(run.size());
+    for (const Operation& operation : run) {
+      if (const auto* put_range = std::get_if<PutSourceRange>(&operation))
+        ranges.add(put_range->key, 1);
+      else
+        ranges.keys.push_back(std::get<DeleteSourceRange>(operation).key);
+    }
+    return ranges.apply(maps[kSourceRanges], done);
+  }
   Rows<uint32_t, abi::service_info> services(run.size());
   for (const Operation& operation : run) {
     if (const auto* put_service = std::get_if<PutService>(&operation))
@@ -173,6 +224,16 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
   abi::node_state& live = *impl_->node_state;
   for (int i = 0; i < 4; ++i) std::atomic_ref<uint32_t>(live.addr6_be[i]).store(state.addr6_be[i]);
   std::atomic_ref<uint32_t>(live.addr4_be).store(state.addr4_be);
+  for (int i = 0; i < abi::NODE_POD_CIDRS; ++i) {
+    if (std::memcmp(&live.pod_cidrs[i], &state.pod_cidrs[i], sizeof state.pod_cidrs[i]) == 0) continue;
+    // Of no family while it changes: it contains nothing then.
+    std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(0);
+    for (int word = 0; word < 4; ++word) {
+      std::atomic_ref<uint32_t>(live.pod_cidrs[i].addr_be[word]).store(state.pod_cidrs[i].addr_be[word]);
+      std::atomic_ref<uint32_t>(live.pod_cidrs[i].mask_be[word]).store(state.pod_cidrs[i].mask_be[word]);
+    }
+    std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(state.pod_cidrs[i].family);
+  }
   std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
   // Last: a packet that sees the new epoch sees the addresses that belong to it.
   std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);

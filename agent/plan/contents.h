@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "bpf/abi.h"
@@ -19,12 +20,21 @@ struct FrontendKeyLess {
   }
 };
 
+struct BytesLess {
+  template <typename T>
+  bool operator()(const T& a, const T& b) const {
+    return std::memcmp(&a, &b, sizeof a) < 0;
+  }
+};
+
 struct MapContents {
   std::map<uint32_t, abi::service_info> services;
   std::map<uint32_t, abi::backend> backends;  // slots in use
   std::map<abi::frontend_key, abi::frontend, FrontendKeyLess> frontends;
   std::vector<uint32_t> maglev;     // all entries up to the last that a frontend refers to
   std::vector<uint64_t> vip_words;  // VIP_WORDS of them, or empty: all zero
+  std::set<abi::source_range_key, BytesLess> source_ranges;
+  std::set<abi::service_endpoint, BytesLess> udp_endpoints;  // that flows of UDP lead to
 };
 
 // How many entries the maps hold; known to plan, so that it refuses what would not fit.
@@ -33,6 +43,7 @@ struct MapLimits {
   uint32_t backends = 262144;
   uint32_t frontends = 524288;
   uint32_t maglev_entries = 16U << 20;
+  uint32_t source_ranges = 32768;  // half of the map: a change puts new ones before it deletes old ones
 };
 
 }  // namespace maglane

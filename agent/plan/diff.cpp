@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "agent/plan/recovery.h"
@@ -28,6 +29,8 @@ struct Changes {
   std::vector<DeleteBackend> delete_backends;
   std::vector<WriteTable> tables;
   std::vector<SetVipBit> set_bits, clear_bits;
+  std::set<abi::source_range_key, BytesLess> old_ranges, new_ranges;
+  std::set<abi::service_endpoint, BytesLess> old_udp, new_udp;  // endpoints whose flows may live
 
   void backend(uint32_t id, const abi::backend& before, const abi::backend& after) {
     if (same_bytes(before, after)) return;
@@ -46,10 +49,21 @@ struct Changes {
   }
 };
 
-void spell_out(const ServicePlan& plan, Services& services, Frontends& frontends) {
+void spell_out_old(const ServicePlan& plan, Changes& changes) {
   for (const ServicePortPlan& port : plan.ports) {
-    services[port.id] = port.info;
-    for (const FrontendPlan& frontend : port.frontends) frontends[frontend.key] = frontend.value;
+    changes.old_services[port.id] = port.info;
+    for (const FrontendPlan& frontend : port.frontends) changes.old_frontends[frontend.key] = frontend.value;
+    changes.old_ranges.insert(port.source_ranges.begin(), port.source_ranges.end());
+    changes.old_udp.insert(port.serving.begin(), port.serving.end());
+  }
+}
+
+void spell_out_new(const ServicePlan& plan, Changes& changes) {
+  for (const ServicePortPlan& port : plan.ports) {
+    changes.new_services[port.id] = port.info;
+    for (const FrontendPlan& frontend : port.frontends) changes.new_frontends[frontend.key] = frontend.value;
+    changes.new_ranges.insert(port.source_ranges.begin(), port.source_ranges.end());
+    changes.new_udp.insert(port.serving.begin(), port.serving.end());
   }
 }
 
@@ -80,14 +94,20 @@ std::vector<Operation> in_order(const Changes& changes) {
   out.insert(out.end(), changes.put_backends.begin(), changes.put_backends.end());
   out.insert(out.end(), changes.tables.begin(), changes.tables.end());
   out.insert(out.end(), changes.set_bits.begin(), changes.set_bits.end());
+  for (const abi::source_range_key& key : changes.new_ranges)
+    if (!changes.old_ranges.contains(key)) out.emplace_back(PutSourceRange{key});
   put_frontends(changes, false, out);
   put_frontends(changes, true, out);
   delete_frontends(changes, true, out);
   delete_frontends(changes, false, out);
   out.insert(out.end(), changes.clear_bits.begin(), changes.clear_bits.end());
+  for (const abi::source_range_key& key : changes.old_ranges)
+    if (!changes.new_ranges.contains(key)) out.emplace_back(DeleteSourceRange{key});
   out.insert(out.end(), changes.delete_backends.begin(), changes.delete_backends.end());
   for (const auto& [id, info] : changes.old_services)
     if (!changes.new_services.contains(id)) out.emplace_back(DeleteService{id});
+  for (const abi::service_endpoint& endpoint : changes.old_udp)
+    if (!changes.new_udp.contains(endpoint)) out.emplace_back(ForgetEndpoint{endpoint});
   return out;
 }
 
@@ -103,8 +123,8 @@ std::vector<Operation> diff(const Plan& from, const Plan& to) {
   ChunkedArray<ServicePlanPtr>::each_unshared(
       from.services, to.services, [&](uint32_t, const ServicePlanPtr& before, const ServicePlanPtr& after) {
         if (before == after) return;
-        if (before) spell_out(*before, changes.old_services, changes.old_frontends);
-        if (after) spell_out(*after, changes.new_services, changes.new_frontends);
+        if (before) spell_out_old(*before, changes);
+        if (after) spell_out_new(*after, changes);
       });
   using Key = abi::frontend_key;
   ChunkedArray<Key>::each_unshared(from.addresses, to.addresses,
@@ -134,9 +154,11 @@ std::vector<Operation> diff(const MapContents& from, const Plan& to) {
   const Plan nothing;
   changes.old_services = from.services;
   changes.old_frontends = from.frontends;
+  changes.old_ranges = from.source_ranges;
+  changes.old_udp = from.udp_endpoints;
   ChunkedArray<ServicePlanPtr>::each_unshared(
       nothing.services, to.services, [&](uint32_t, const auto&, const ServicePlanPtr& after) {
-        if (after) spell_out(*after, changes.new_services, changes.new_frontends);
+        if (after) spell_out_new(*after, changes);
       });
   ChunkedArray<abi::frontend_key>::each_unshared(nothing.addresses, to.addresses,
                                                  [&](uint32_t, const auto&, const abi::frontend_key& after) {
@@ -168,7 +190,8 @@ std::vector<Operation> diff(const MapContents& from, const Plan& to) {
 size_t cleanup_begin(std::span<const Operation> operations) {
   const auto first = std::find_if(operations.begin(), operations.end(), [](const Operation& operation) {
     return std::holds_alternative<DeleteBackend>(operation) ||
-           std::holds_alternative<DeleteService>(operation);
+           std::holds_alternative<DeleteService>(operation) ||
+           std::holds_alternative<ForgetEndpoint>(operation);
   });
   return static_cast<size_t>(first - operations.begin());
 }

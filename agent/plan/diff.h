@@ -28,8 +28,8 @@ std::vector<Operation> diff(const Plan& from, const Plan& to);
 std::vector<Operation> diff(const MapContents& from, const Plan& to);
 
 // Where the operations begin that only delete what no frontend refers to any more (backends,
-// services). Wait for a grace period before them, so that a packet on its way through an old
-// table still finds its backend.
+// services, flows). Wait for a grace period before them, so that a packet on its way through an
+// old table still finds its backend, and makes no flow that ought to be forgotten.
 size_t cleanup_begin(std::span<const Operation> operations);
 
 }  // namespace maglane

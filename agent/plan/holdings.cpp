@@ -34,23 +34,24 @@ Result<uint32_t> Planner::hold_backend(const ResolvedEndpoint& endpoint, Protoco
   }
   BackendState& state = it->second;
   ++state.holds;
-  if (endpoint.local && state.local_holds++ == 0) {
-    abi::backend backend = plan_.backends.at(state.id);
-    backend.flags |= abi::BACKEND_LOCAL;
-    plan_.backends.set(state.id, backend);
-  }
+  if (endpoint.local && state.local_holds++ == 0) set_backend_flag(state.id, abi::BACKEND_LOCAL, true);
+  if (endpoint.node && state.node_holds++ == 0) set_backend_flag(state.id, abi::BACKEND_NODE, true);
   return state.id;
+}
+
+void Planner::set_backend_flag(uint32_t id, uint32_t flag, bool value) {
+  abi::backend backend = plan_.backends.at(id);
+  backend.flags = value ? backend.flags | flag : backend.flags & ~flag;
+  if (flag == abi::BACKEND_NODE) node_backends_ += value ? 1U : -1U;
+  plan_.backends.set(id, backend);
 }
 
 void Planner::drop_backend(BackendHold hold) {
   const auto it = backends_.find(backend_key(plan_.backends.at(hold.id)));
   assert(it != backends_.end());
   BackendState& state = it->second;
-  if (hold.local && --state.local_holds == 0) {
-    abi::backend backend = plan_.backends.at(hold.id);
-    backend.flags &= ~static_cast<uint32_t>(abi::BACKEND_LOCAL);
-    plan_.backends.set(hold.id, backend);
-  }
+  if (hold.local && --state.local_holds == 0) set_backend_flag(hold.id, abi::BACKEND_LOCAL, false);
+  if (hold.node && --state.node_holds == 0) set_backend_flag(hold.id, abi::BACKEND_NODE, false);
   if (--state.holds > 0) return;
   if (state.since == generation_)
     backend_ids_.cancel(hold.id);

@@ -39,6 +39,12 @@ std::string text(const abi::table_ref& ref) {
   return ref.offset == abi::EMPTY_DROP ? "drop" : "reject";
 }
 
+std::string text(const abi::source_range_key& key) {
+  return fmt::format("source range {}/{} of service {}",
+                     address_of(static_cast<uint8_t>(key.family), key.addr_be).to_string(),
+                     key.prefix_bits - abi::SOURCE_RANGE_BITS, key.service_id);
+}
+
 std::string_view type_name(uint8_t type) {
   switch (type) {
     case abi::FRONTEND_ADDRESS:
@@ -67,7 +73,9 @@ struct Renderer {
     const abi::backend& backend = put.backend;
     return fmt::format("put backend {}: {} {}{}", put.id,
                        address_of(backend.family, backend.addr_be).with_port(from_be(backend.port_be)),
-                       protocol_name(backend.protocol), backend.flags & abi::BACKEND_LOCAL ? " local" : "");
+                       protocol_name(backend.protocol), backend.flags & abi::BACKEND_NODE    ? " node"
+                       : backend.flags & abi::BACKEND_LOCAL ? " local"
+                                                            : "");
   }
   std::string operator()(const WriteTable& write) const {
     return fmt::format("write table {}+{}", write.offset, write.backend_ids ? write.backend_ids->size() : 0);
@@ -78,11 +86,23 @@ struct Renderer {
   std::string operator()(const PutFrontend& put) const {
     const abi::frontend& frontend = put.frontend;
     if (frontend.type == abi::FRONTEND_ADDRESS) return "put frontend " + text(put.key);
-    return fmt::format("put frontend {}: {} of service {}, outside {}, pods {}", text(put.key),
+    return fmt::format("put frontend {}: {} of service {}, outside {}, pods {}{}{}{}", text(put.key),
                        type_name(frontend.type), frontend.service_id,
-                       text(frontend.tables[abi::SOURCE_OUTSIDE]), text(frontend.tables[abi::SOURCE_POD]));
+                       text(frontend.tables[abi::SOURCE_OUTSIDE]), text(frontend.tables[abi::SOURCE_POD]),
+                       frontend.flags & abi::FRONTEND_EXTERNAL_LOCAL ? ", policy local" : "",
+                       frontend.flags & abi::FRONTEND_SOURCE_RANGES ? ", source ranges" : "",
+                       frontend.affinity_seconds ? fmt::format(", affinity {} s", frontend.affinity_seconds)
+                                                 : "");
   }
   std::string operator()(const DeleteFrontend& del) const { return "delete frontend " + text(del.key); }
+  std::string operator()(const PutSourceRange& put) const { return "put " + text(put.key); }
+  std::string operator()(const DeleteSourceRange& del) const { return "delete " + text(del.key); }
+  std::string operator()(const ForgetEndpoint& forget) const {
+    const abi::service_endpoint& endpoint = forget.endpoint;
+    return fmt::format("forget {} {} of service {}",
+                       address_of(endpoint.family, endpoint.addr_be).with_port(from_be(endpoint.port_be)),
+                       protocol_name(endpoint.protocol), endpoint.service_id);
+  }
   std::string operator()(const DeleteBackend& del) const { return fmt::format("delete backend {}", del.id); }
   std::string operator()(const DeleteService& del) const { return fmt::format("delete service {}", del.id); }
 };

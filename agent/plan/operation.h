@@ -3,7 +3,8 @@
 // A change to the kernel's maps as a value: computed by diff, printed, then applied by
 // kernel/. The order in which diff yields operations keeps the data plane consistent after
 // every prefix of them: services and backends, then tables, then VIP bits, then frontends;
-// removal in reverse.
+// removal in reverse. Source ranges come before the frontends that heed them, and go
+// after them; flows are forgotten last, when no packet makes any of the kind.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,16 @@ struct WriteTable { uint32_t offset; std::shared_ptr<const std::vector<uint32_t>
 struct SetVipBit { uint32_t bit; bool value; };
 struct PutFrontend { abi::frontend_key key; abi::frontend frontend; };
 struct DeleteFrontend { abi::frontend_key key; };
+struct PutSourceRange { abi::source_range_key key; };
+struct DeleteSourceRange { abi::source_range_key key; };
 struct DeleteBackend { uint32_t id; };
 struct DeleteService { uint32_t id; };
+// Removes the flows of UDP that lead to an endpoint of a service.
+struct ForgetEndpoint { abi::service_endpoint endpoint; };
 
 using Operation = std::variant<PutService, PutBackend, WriteTable, SetVipBit, PutFrontend, DeleteFrontend,
-                               DeleteBackend, DeleteService>;
+                               PutSourceRange,
+                               DeleteSourceRange, DeleteBackend, DeleteService, ForgetEndpoint>;
 
 std::string to_string(const Operation& operation);
 

@@ -52,6 +52,8 @@ MapContents to_contents(const Plan& plan) {
                                                   contents.services[port.id] = port.info;
                                                   for (const FrontendPlan& frontend : port.frontends)
                                                     contents.frontends[frontend.key] = frontend.value;
+                                                  contents.source_ranges.insert(port.source_ranges.begin(),
+                                                                                port.source_ranges.end());
                                                 }
                                               });
   ChunkedArray<abi::frontend_key>::each_unshared(nothing.addresses, plan.addresses,

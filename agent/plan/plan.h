@@ -47,11 +47,14 @@ struct ServicePortPlan {
   uint32_t id = 0;
   abi::service_info info{};
   std::vector<FrontendPlan> frontends;
+  std::vector<abi::source_range_key> source_ranges;
+  std::vector<abi::service_endpoint> serving;  // of UDP: whose flows may live
 };
 
 struct BackendHold {
-  uint32_t id : 31;
+  uint32_t id : 30;
   uint32_t local : 1;
+  uint32_t node : 1;
 };
 
 struct ServicePlan {

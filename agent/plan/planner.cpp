@@ -15,6 +15,7 @@ struct Planner::ServiceState {
   std::shared_ptr<const ResolvedService> wanted;  // what its claims come from
   ServicePlanPtr plan;                            // null: none yet
   std::vector<Complaint> complaints;
+  std::vector<v1::Event> events;
 };
 
 struct Planner::Draft {
@@ -25,6 +26,7 @@ struct Planner::Draft {
   };
   std::vector<NewId> new_ids;
   std::vector<Complaint> complaints;
+  std::vector<v1::Event> events;
   std::vector<std::pair<const EndpointSet*, abi::table_ref>> refs;  // of the port at hand
   uint32_t frontends_removed = 0;
 };
@@ -33,6 +35,24 @@ namespace {
 
 abi::frontend_key key_of(const ResolvedServicePort& port, const ResolvedFrontend& frontend) {
   return make_key(frontend.address, frontend.port, static_cast<uint8_t>(port.key.protocol));
+}
+
+v1::Event conflict_event(const ServiceKey& service, const std::string& message) {
+  v1::Event event;
+  event.set_kind("Service");
+  event.set_namespace_(service.namespace_name);
+  event.set_name(service.name);
+  event.set_type("Warning");
+  event.set_reason("AddressConflict");
+  event.set_message(message);
+  return event;
+}
+
+uint32_t count_source_ranges(const ServicePlan* plan) {
+  size_t count = 0;
+  if (plan)
+    for (const ServicePortPlan& port : plan->ports) count += port.source_ranges.size();
+  return static_cast<uint32_t>(count);
 }
 
 }  // namespace
@@ -54,6 +74,7 @@ Planner::Planner(const MapLimits& limits, const MapContents& recovered)
       backend_ids_(limits.backends > 0 ? limits.backends - 1 : 0, "backend"),
       service_ids_(limits.services, "service"),
       frontend_budget_(limits.frontends, "frontends"),
+      source_range_limit_(limits.source_ranges),
       recovered_(std::make_unique<Recovered>(recover(recovered, limits))) {
   hold_recovered();
 }
@@ -93,6 +114,7 @@ void Planner::forget(ServiceState& state) {
   withdraw(state);
   if (state.plan) {
     leaving_.push_back(state.plan);
+    source_ranges_ -= count_source_ranges(state.plan.get());
     for (const ServicePortPlan& port : state.plan->ports) {
       service_ids_.retire(port.id, generation_);
       frontend_budget_.retire(static_cast<uint32_t>(port.frontends.size()), generation_);
@@ -153,8 +175,10 @@ PlanUpdate Planner::update(const ResolvedCluster& cluster) {
   plan_.generation = generation_;
   update.plan = plan_;
   update.retry_after_release = !failed_.empty() && anything_retired();
-  for (const ServiceState* state : complaining_)
+  for (const ServiceState* state : complaining_) {
     update.complaints.insert(update.complaints.end(), state->complaints.begin(), state->complaints.end());
+    update.events.insert(update.events.end(), state->events.begin(), state->events.end());
+  }
   return update;
 }
 
@@ -196,11 +220,19 @@ bool equal(const FrontendPlan& a, const FrontendPlan& b) {
          std::memcmp(&a.value, &b.value, sizeof a.value) == 0;
 }
 
+template <typename T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
 bool equal(const ServicePlan& a, const ServicePlan& b) {
-  const auto same_hold = [](BackendHold x, BackendHold y) { return x.id == y.id && x.local == y.local; };
+  const auto same_hold = [](BackendHold x, BackendHold y) {
+    return x.id == y.id && x.local == y.local && x.node == y.node;
+  };
   const auto same_frontend = [](const FrontendPlan& x, const FrontendPlan& y) { return equal(x, y); };
   const auto same = [&](const ServicePortPlan& x, const ServicePortPlan& y) {
     return x.id == y.id && std::memcmp(&x.info, &y.info, sizeof x.info) == 0 &&
+           same_bytes(x.source_ranges, y.source_ranges) && same_bytes(x.serving, y.serving) &&
            std::equal(x.frontends.begin(), x.frontends.end(), y.frontends.begin(), y.frontends.end(),
                       same_frontend);
   };
@@ -234,6 +266,7 @@ void Planner::replan(ServiceState& state) {
   }
   failed_.erase(&state);
   state.complaints = std::move(draft.complaints);
+  state.events = std::move(draft.events);
   if (state.complaints.empty())
     complaining_.erase(&state);
   else
@@ -247,6 +280,7 @@ void Planner::adopt(ServiceState& state, Draft& draft) {
     return;
   }
   frontend_budget_.retire(draft.frontends_removed, generation_);
+  source_ranges_ += count_source_ranges(&draft.plan) - count_source_ranges(state.plan.get());
   if (state.plan) {
     for (const ServicePortPlan& port : state.plan->ports)
       if (!find_port(&draft.plan, port.info)) service_ids_.retire(port.id, generation_);
@@ -279,7 +313,16 @@ void Planner::keep_last_good(ServiceState& state) {
 Status Planner::draft_service(ServiceState& state, Draft& draft) {
   for (const ResolvedServicePort& port : state.wanted->ports)
     if (Status status = draft_port(state, port, draft); !status) return status;
+  if (Status status = draft_source_ranges(state.plan.get(), draft.plan); !status) return status;
   return count_frontends(state.plan.get(), draft.plan, draft.frontends_removed);
+}
+
+Status Planner::draft_source_ranges(const ServicePlan* old_plan, const ServicePlan& new_plan) {
+  const uint32_t others = source_ranges_ - count_source_ranges(old_plan);
+  const uint32_t own = count_source_ranges(&new_plan);
+  if (own <= source_range_limit_ - others) return ok_status();
+  return Error{fmt::format("no room for its {} source ranges, all others have {} of {}", own, others,
+                           source_range_limit_)};
 }
 
 // The id that it has, or had under a previous agent, or a new one.
@@ -301,17 +344,22 @@ Status Planner::draft_port(ServiceState& state, const ResolvedServicePort& port,
   if (!info) return info.error();
   const auto id = draft_id(state.plan.get(), *info, port.key, draft);
   if (!id) return id.error();
-  draft.plan.ports.push_back({*id, *info, {}});
+  draft.plan.ports.push_back({*id, *info, {}, {}, {}});
+  for (const Cidr& range : port.source_ranges)
+    draft.plan.ports.back().source_ranges.push_back(make_source_range(*id, range));
+  for (const auto& [address, number] : port.serving)
+    draft.plan.ports.back().serving.push_back(make_service_endpoint(*id, address, number, port.key.protocol));
   draft.refs.clear();
   for (const ResolvedFrontend& frontend : port.frontends) {
     const abi::frontend_key key = key_of(port, frontend);
     if (const Claim* claim = winner(key); claim->state != &state || claim->port != &port) {
-      draft.complaints.push_back(
-          {"Service " + state.key.to_string(),
-           fmt::format("port \"{}\" is not served on {} {}: that is taken by Service {}, which comes first; "
-                       "change the address or the port of one of them",
-                       port.key.port_name, frontend.address.with_port(frontend.port),
-                       to_string(port.key.protocol), claim->port->key.to_string())});
+      const std::string message =
+          fmt::format("port \"{}\" is not served on {} {}: that is taken by Service {}, which comes first; "
+                      "change the address or the port of one of them",
+                      port.key.port_name, frontend.address.with_port(frontend.port),
+                      to_string(port.key.protocol), claim->port->key.to_string());
+      draft.complaints.push_back({"Service " + state.key.to_string(), message});
+      draft.events.push_back(conflict_event(state.key, message));
       continue;
     }
     if (Status status = draft_frontend(port, frontend, key, draft); !status) return status;
@@ -333,6 +381,9 @@ Status Planner::draft_frontend(const ResolvedServicePort& port, const ResolvedFr
   FrontendPlan one{.key = key, .address_slot = *slot, .node_address = node_address};
   one.value.service_id = plan.id;
   one.value.type = static_cast<uint8_t>(frontend.type);
+  if (frontend.external_local) one.value.flags |= abi::FRONTEND_EXTERNAL_LOCAL;
+  if (frontend.limited) one.value.flags |= abi::FRONTEND_SOURCE_RANGES;
+  one.value.affinity_seconds = port.affinity_seconds;
   one.value.tables[abi::SOURCE_OUTSIDE] = *outside;
   one.value.tables[abi::SOURCE_POD] = *pods;
   plan.frontends.push_back(one);
@@ -349,7 +400,7 @@ Result<abi::table_ref> Planner::draft_table(const ResolvedServicePort& port, con
     if (endpoint.weight == 0) continue;
     const auto id = hold_backend(endpoint, port.key.protocol);
     if (!id) return id.error();
-    draft.plan.backends.push_back({*id, endpoint.local});
+    draft.plan.backends.push_back({*id, endpoint.local, endpoint.node});
     members.push_back({*id, endpoint.weight});
   }
   abi::table_ref ref{static_cast<uint32_t>(set->when_empty), 0};

@@ -28,6 +28,7 @@
 #include "agent/plan/plan.h"
 #include "agent/plan/recovery.h"
 #include "agent/resolve/resolved.h"
+#include "agent/source/model.h"
 
 namespace maglane {
 
@@ -35,6 +36,8 @@ struct PlanUpdate {
   Plan plan;
   // All that is wrong at present, not only what is new.
   std::vector<Complaint> complaints;
+  // What a cluster's own event list would say of it: addresses that two services claim.
+  std::vector<v1::Event> events;
   // Something did not fit that may fit after release_retired(): update again then.
   bool retry_after_release = false;
 };
@@ -63,6 +66,8 @@ class Planner {
   void release_retired(uint64_t generation);
 
   const Stats& stats() const { return stats_; }
+  // Endpoints in the node's own network that the last plan has.
+  uint32_t node_backends() const { return node_backends_; }
   uint32_t maglev_entries_used() const { return ranges_.used(); }
 
  private:
@@ -76,6 +81,7 @@ class Planner {
     uint32_t id = 0;
     uint32_t holds = 0;
     uint32_t local_holds = 0;
+    uint32_t node_holds = 0;
     uint64_t since = 0;  // generation
   };
   struct TableState {
@@ -108,6 +114,7 @@ class Planner {
                             const ServicePortKey& key, Draft& draft);
   Status draft_frontend(const ResolvedServicePort& port, const ResolvedFrontend& frontend,
                         const abi::frontend_key& key, Draft& draft);
+  Status draft_source_ranges(const ServicePlan* old_plan, const ServicePlan& new_plan);
   Status draft_port(ServiceState& state, const ResolvedServicePort& port, Draft& draft);
   Result<abi::table_ref> draft_table(const ResolvedServicePort& port, const EndpointSetPtr& set,
                                      Draft& draft);
@@ -117,6 +124,7 @@ class Planner {
   // What services share (holdings.cpp).
   Result<uint32_t> hold_backend(const ResolvedEndpoint& endpoint, Protocol protocol);
   void drop_backend(BackendHold hold);
+  void set_backend_flag(uint32_t id, uint32_t flag, bool value);
   Result<uint32_t> hold_table(std::vector<TableMember> members);
   Status place_table(TablePlan& table);
   void drop_table(uint32_t slot);
@@ -133,12 +141,15 @@ class Planner {
   Plan plan_;
   MaglevBuilder builder_;
   uint64_t generation_ = 0;
+  uint32_t node_backends_ = 0;
   Stats stats_;
 
   RangeAllocator ranges_;
   IdAllocator backend_ids_;
   IdAllocator service_ids_;
   EntryBudget frontend_budget_;
+  uint32_t source_range_limit_;
+  uint32_t source_ranges_ = 0;  // of all plans in force
   std::unique_ptr<Recovered> recovered_;  // until the first update has taken what it needs
 
   std::map<ServiceKey, std::unique_ptr<ServiceState>> states_;

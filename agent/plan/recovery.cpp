@@ -28,6 +28,26 @@ abi::frontend_key backend_key(const abi::backend& backend) {
   return key;
 }
 
+abi::source_range_key make_source_range(uint32_t service_id, const Cidr& range) {
+  abi::source_range_key key{};
+  key.prefix_bits = abi::SOURCE_RANGE_BITS + range.length();
+  key.service_id = service_id;
+  key.family = static_cast<uint32_t>(range.family());
+  range.address().to_be(key.addr_be);
+  return key;
+}
+
+abi::service_endpoint make_service_endpoint(uint32_t service_id, const IpAddress& address, uint16_t port,
+                                            Protocol protocol) {
+  abi::service_endpoint endpoint{};
+  address.to_be(endpoint.addr_be);
+  endpoint.service_id = service_id;
+  endpoint.port_be = static_cast<uint16_t>(port >> 8 | port << 8);
+  endpoint.protocol = static_cast<uint8_t>(protocol);
+  endpoint.family = static_cast<uint8_t>(address.family());
+  return endpoint;
+}
+
 uint64_t hash_entries(std::span<const uint32_t> entries) {
   return siphash({0, 0}, entries.data(), entries.size_bytes());
 }

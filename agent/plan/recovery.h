@@ -36,6 +36,10 @@ struct KeyEqual {
 abi::frontend_key make_key(const IpAddress& address, uint16_t port, uint8_t protocol);
 abi::frontend_key backend_key(const abi::backend& backend);
 
+abi::source_range_key make_source_range(uint32_t service_id, const Cidr& range);
+abi::service_endpoint make_service_endpoint(uint32_t service_id, const IpAddress& address, uint16_t port,
+                                            Protocol protocol);
+
 struct Recovered {
   std::map<ServicePortKey, uint32_t> service_ids;
   std::unordered_map<abi::frontend_key, uint32_t, KeyHash, KeyEqual> backend_ids;

@@ -35,17 +35,25 @@ bool is_used(const v1::EndpointSlice& slice, Family family) {
   return slice.address_type() == to_string(family) && !slice.metadata().labels().contains(kHeadlessLabel);
 }
 
+bool is_ready(const v1::EndpointConditions& conditions) {
+  return !conditions.has_ready() || conditions.ready();
+}
+
+bool is_serving(const v1::EndpointConditions& conditions) {
+  return conditions.has_serving() ? conditions.serving() : is_ready(conditions);
+}
+
 Readiness readiness_of(const v1::EndpointConditions& conditions) {
-  const bool ready = !conditions.has_ready() || conditions.ready();
-  const bool serving = conditions.has_serving() ? conditions.serving() : ready;
-  if (ready) return Readiness::ready;
-  return serving && conditions.terminating() ? Readiness::serving_terminating : Readiness::none;
+  if (is_ready(conditions)) return Readiness::ready;
+  return is_serving(conditions) && conditions.terminating() ? Readiness::serving_terminating
+                                                            : Readiness::none;
 }
 
 Candidate candidate_of(const v1::Endpoint& endpoint, const NodeView& node) {
   Candidate candidate;
   candidate.endpoint.local = !endpoint.node_name().empty() && endpoint.node_name() == node.name;
   candidate.readiness = readiness_of(endpoint.conditions());
+  candidate.serving = candidate.readiness != Readiness::none || is_serving(endpoint.conditions());
   for (const auto& hint : endpoint.hints().for_nodes()) candidate.node_hints.insert(hint.name());
   for (const auto& hint : endpoint.hints().for_zones()) candidate.zone_hints.insert(hint.name());
   return candidate;
@@ -54,8 +62,10 @@ Candidate candidate_of(const v1::Endpoint& endpoint, const NodeView& node) {
 // On one address and port: the readier one counts, the earlier slice where they are alike.
 void settle(Candidate& known, Candidate&& other) {
   const bool local = known.endpoint.local || other.endpoint.local;
+  const bool serving = known.serving || other.serving;
   if (other.readiness > known.readiness) known = std::move(other);
   known.endpoint.local = local;
+  known.serving = serving;
 }
 
 // True if every ready endpoint has hints and at least one of them names `here`.
@@ -98,6 +108,8 @@ std::vector<Candidate> gather(const ServicePortKey& port, Slices slices, const N
         candidate.endpoint.address = *address;
         candidate.endpoint.port = static_cast<uint16_t>(slice_port.port());
         candidate.endpoint.weight = weight_of(*slice);
+        candidate.endpoint.node =
+            std::binary_search(node.own_addresses.begin(), node.own_addresses.end(), *address);
         const auto key = std::pair(candidate.endpoint.address, candidate.endpoint.port);
         const auto [known, added] = found.try_emplace(key, candidate);
         if (!added) settle(known->second, std::move(candidate));

@@ -23,6 +23,7 @@ enum class Readiness : uint8_t { none = 0, serving_terminating = 1, ready = 2 };
 struct Candidate {
   ResolvedEndpoint endpoint;
   Readiness readiness = Readiness::none;
+  bool serving = false;
   std::set<std::string> node_hints;
   std::set<std::string> zone_hints;
 };

@@ -27,6 +27,7 @@ NodeView node_view(const ClusterModel& cluster, const NodeContext& context) {
     if (view.zone.empty() && label != node.metadata().labels().end()) view.zone = label->second;
   }
   view.own_addresses = addresses;
+  view.primary_addresses = addresses;
   view.own_addresses.insert(view.own_addresses.end(), context.local_addresses.begin(), context.local_addresses.end());
   std::sort(view.own_addresses.begin(), view.own_addresses.end());
   if (!context.node_port_addresses.empty()) {

@@ -28,6 +28,7 @@ struct NodeView {
   std::string zone;
   std::vector<IpAddress> node_port_addresses;  // where node ports listen: sorted, each once, never loopback
   std::vector<IpAddress> own_addresses;        // all that are this node's: sorted
+  std::vector<IpAddress> primary_addresses;    // by which others know it
   bool operator==(const NodeView&) const = default;
 };
 

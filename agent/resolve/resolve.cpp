@@ -44,6 +44,47 @@ Addresses addresses_of(const v1::Service& service) {
   return addresses;
 }
 
+constexpr uint32_t kAffinitySeconds = 10800;  // of Kubernetes
+
+uint32_t affinity_of(const v1::ServiceSpec& spec) {
+  if (spec.session_affinity() != "ClientIP") return 0;
+  const auto& config = spec.session_affinity_config().client_ip();
+  return config.timeout_seconds() > 0 ? static_cast<uint32_t>(config.timeout_seconds()) : kAffinitySeconds;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+// Who may use the load-balancer addresses. A node that has such an address for its own sends
+// from it to itself: where the ranges let the node in, they let its packets in by that name too.
+std::vector<Cidr> source_ranges_of(const v1::ServiceSpec& spec, const std::vector<IpAddress>& balancer,
+                                   const NodeView& node, Family family) {
+  std::vector<Cidr> ranges;
+  for (const auto& text : spec.load_balancer_source_ranges())
+    if (const auto range = Cidr::parse(trimmed(text), true); range && range->family() == family)
+      ranges.push_back(*range);
+  const bool node_may = std::any_of(ranges.begin(), ranges.end(), [&](const Cidr& range) {
+    return std::any_of(node.primary_addresses.begin(), node.primary_addresses.end(),
+                       [&](const IpAddress& address) { return range.contains(address); });
+  });
+  if (node_may)
+    for (const IpAddress& address : balancer)
+      if (address.family() == family) ranges.push_back(*Cidr::parse(address.to_string()));
+  std::sort(ranges.begin(), ranges.end());
+  ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+  return ranges;
+}
+
+std::vector<std::pair<IpAddress, uint16_t>> serving_of(const std::vector<Candidate>& candidates) {
+  std::vector<std::pair<IpAddress, uint16_t>> serving;
+  for (const Candidate& candidate : candidates)
+    if (candidate.serving) serving.emplace_back(candidate.endpoint.address, candidate.endpoint.port);
+  return serving;
+}
+
 // Equal sets share one object, so that they share one table.
 EndpointSetPtr shared(EndpointSet set, const EndpointSetPtr& other) {
   if (other != nullptr && *other == set) return other;
@@ -78,9 +119,10 @@ class PortResolver {
     if (port.node_port() != 0 && (spec_.type() == "NodePort" || spec_.type() == "LoadBalancer"))
       put(FrontendType::node_port, node_.node_port_addresses, port.node_port(), reach.external_outside,
           reach.external_pods);
-    put(FrontendType::external_ip, addresses_.external, port.port(), reach.external_outside,
-        reach.external_pods);
+    // Before external IPs, so that no second mention of an address lifts its limits.
     put(FrontendType::load_balancer, addresses_.balancer, port.port(), reach.external_outside,
+        reach.external_pods);
+    put(FrontendType::external_ip, addresses_.external, port.port(), reach.external_outside,
         reach.external_pods);
     std::sort(frontends_->begin(), frontends_->end(), [](const auto& a, const auto& b) {
       return std::tie(a.type, a.address, a.port) < std::tie(b.type, b.address, b.port);
@@ -89,7 +131,7 @@ class PortResolver {
   }
 
  private:
-  // An address that the service has twice is the kind that comes first.
+  // An address that the service has twice is the kind that is put first.
   void put(FrontendType type, const std::vector<IpAddress>& addresses, int32_t port,
            const EndpointSetPtr& outside, const EndpointSetPtr& pods) {
     for (const IpAddress& address : addresses) {
@@ -99,7 +141,13 @@ class PortResolver {
           frontends_->begin(), frontends_->end(),
           [&](const ResolvedFrontend& other) { return other.address == address && other.port == number; });
       const bool own = std::binary_search(node_.own_addresses.begin(), node_.own_addresses.end(), address);
-      if (!known) frontends_->push_back({type, address, number, outside, pods, own});
+      if (known) continue;
+      ResolvedFrontend frontend{type, address, number, outside, pods, own};
+      frontend.external_local =
+          type != FrontendType::cluster_ip && spec_.external_traffic_policy() == "Local";
+      frontend.limited =
+          type == FrontendType::load_balancer && !spec_.load_balancer_source_ranges().empty();
+      frontends_->push_back(std::move(frontend));
     }
   }
 
@@ -116,11 +164,13 @@ bool equal(const EndpointSetPtr& a, const EndpointSetPtr& b) {
 
 bool equal(const ResolvedFrontend& a, const ResolvedFrontend& b) {
   return a.type == b.type && a.address == b.address && a.port == b.port && a.node_address == b.node_address &&
+         a.external_local == b.external_local && a.limited == b.limited &&
          equal(a.for_outside, b.for_outside) && equal(a.for_pods, b.for_pods);
 }
 
 bool equal(const ResolvedServicePort& a, const ResolvedServicePort& b) {
-  return a.key == b.key && a.port == b.port &&
+  return a.key == b.key && a.port == b.port && a.affinity_seconds == b.affinity_seconds &&
+         a.source_ranges == b.source_ranges && a.serving == b.serving &&
          std::equal(a.frontends.begin(), a.frontends.end(), b.frontends.begin(), b.frontends.end(),
                     [](const auto& x, const auto& y) { return equal(x, y); });
 }
@@ -165,8 +215,12 @@ std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& servic
     // A family is served if the service has a cluster IP of it.
     for (const IpAddress& address : addresses.cluster) {
       const ServicePortKey key{resolved->key, port.name(), *protocol, address.family()};
-      resolved->ports.push_back(
-          ports.run(key, port, reach_of(service.spec(), gather(key, slices, node), node)));
+      const std::vector<Candidate> candidates = gather(key, slices, node);
+      ResolvedServicePort one = ports.run(key, port, reach_of(service.spec(), candidates, node));
+      one.affinity_seconds = affinity_of(service.spec());
+      one.source_ranges = source_ranges_of(service.spec(), addresses.balancer, node, key.family);
+      if (*protocol == Protocol::udp) one.serving = serving_of(candidates);
+      resolved->ports.push_back(std::move(one));
     }
   }
   std::sort(resolved->ports.begin(), resolved->ports.end(),

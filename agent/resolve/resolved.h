@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/base/complaint.h"
@@ -39,6 +40,7 @@ struct ResolvedEndpoint {
   uint16_t port = 0;
   bool local = false;   // on this node
   uint32_t weight = 1;  // share of new connections relative to the others
+  bool node = false;    // in this node's own network: the address is one of the node's
   auto operator<=>(const ResolvedEndpoint&) const = default;
 };
 
@@ -62,12 +64,18 @@ struct ResolvedFrontend {
   EndpointSetPtr for_outside;  // sources outside the cluster (and everyone, where pods are not special)
   EndpointSetPtr for_pods;     // pods of the cluster; the same pointer where nothing differs
   bool node_address = false;   // the address is this node's own: its other ports are the node's business
+  bool external_local = false;  // policy Local: this node's pods keep their address at any endpoint
+  bool limited = false;         // only the port's source_ranges may open connections
 };
 
 struct ResolvedServicePort {
   ServicePortKey key;
   uint16_t port = 0;
   std::vector<ResolvedFrontend> frontends;  // sorted by (type, address, port); no duplicates
+  uint32_t affinity_seconds = 0;            // clients stay with their endpoint; 0: they do not
+  std::vector<Cidr> source_ranges;          // of the port's family: sorted, each once
+  // Of UDP: all endpoints that serve, whether new datagrams may reach them or not. Sorted.
+  std::vector<std::pair<IpAddress, uint16_t>> serving;
 };
 
 struct ResolvedService {

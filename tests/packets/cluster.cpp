@@ -11,7 +11,7 @@
 namespace maglane::test {
 namespace {
 
-abi::prefix prefix(const char* text) {
+abi::prefix prefix(const std::string& text) {
   const auto cidr = Cidr::parse(text);
   if (!cidr) std::abort();
   abi::prefix result{};
@@ -35,12 +35,24 @@ constexpr uint32_t kFewestBuckets = 2;
 
 }  // namespace
 
+abi::source_range_key source_range_key(uint32_t service_id, const std::string& text) {
+  const auto cidr = Cidr::parse(text);
+  if (!cidr) std::abort();
+  abi::source_range_key key{};
+  key.prefix_bits = abi::SOURCE_RANGE_BITS + cidr->length();
+  key.service_id = service_id;
+  key.family = static_cast<uint32_t>(cidr->family());
+  cidr->address().to_be(key.addr_be);
+  return key;
+}
+
 abi::node_config default_config() {
   abi::node_config config{};
   // A slot that outlasts any test, so that stamps change only where a case changes them.
   config.slot_shift = 30;
   config.hz = 1000;
   config.ipv4 = config.ipv6 = 1;
+  config.pods_by = abi::PODS_BY_DEVICE | abi::PODS_BY_CLUSTER_CIDR;
   config.snat_port_min[0] = 20000;
   config.snat_port_count[0] = 5000;
   config.snat_port_min[1] = 61000;
@@ -62,9 +74,13 @@ Cluster& Cluster::frontend(const FrontendFixture& frontend) {
     return other.address == frontend.address && other.protocol == frontend.protocol;
   });
   frontends_.push_back(frontend);
-  for (const auto* endpoints : {&frontend.endpoints, &frontend.pod_endpoints})
-    for (const HostPort& endpoint : *endpoints)
-      backends_.try_emplace({frontend.protocol, endpoint}, static_cast<uint32_t>(backends_.size() + 1));
+  number(frontend.endpoints, frontend.protocol);
+  return number(frontend.pod_endpoints, frontend.protocol);
+}
+
+Cluster& Cluster::number(const std::vector<HostPort>& endpoints, uint8_t protocol) {
+  for (const HostPort& endpoint : endpoints)
+    backends_.try_emplace({protocol, endpoint}, static_cast<uint32_t>(backends_.size() + 1));
   return *this;
 }
 
@@ -84,6 +100,14 @@ Cluster& Cluster::load_balancer(const HostPort& address, uint8_t protocol,
 Cluster& Cluster::forget_backend(const HostPort& endpoint, uint8_t protocol) {
   forgotten_.insert({protocol, endpoint});
   return *this;
+}
+
+uint32_t Cluster::service_id(size_t frontend) const {
+  const std::string& name = frontends_[frontend].service;
+  size_t first = frontend;
+  for (size_t i = 0; !name.empty() && i < frontend; ++i)
+    if (frontends_[i].service == name) first = std::min(first, i);
+  return static_cast<uint32_t>(first + 1);
 }
 
 uint32_t Cluster::backend_id(const HostPort& endpoint, uint8_t protocol) const {
@@ -136,6 +160,7 @@ void Cluster::program_backends(Maps& plane) const {
       backend.protocol = key.first;
       backend.family = static_cast<uint8_t>(key.second.address.family());
       backend.flags = Network::is_local_pod(key.second.address) ? abi::BACKEND_LOCAL : 0;
+      if (plane.network().is_own(key.second.address)) backend.flags = abi::BACKEND_LOCAL | abi::BACKEND_NODE;
     }
     plane.put_value("backends", id, backend);
   }
@@ -152,6 +177,7 @@ void Cluster::program_node(Maps& plane) const {
     state.addr4_be = be[0];
   }
   if (!node_address6.empty()) ip(node_address6).to_be(state.addr6_be);
+  for (size_t i = 0; i < node_pod_cidrs.size(); ++i) state.pod_cidrs[i] = prefix(node_pod_cidrs[i]);
   plane.put_value("node_state", uint32_t{0}, state);
   for (const auto& device : plane.network().devices())
     plane.put_value("devices", device.index, abi::device{device.flags});
@@ -175,11 +201,18 @@ void Cluster::program_frontends(Maps& plane) const {
   };
   abi::vip_bits bits{};
   uint32_t next_line = 1;
-  uint32_t service_id = 0;
-  for (const auto& fixture : frontends_) {
+  for (size_t i = 0; i < frontends_.size(); ++i) {
+    const FrontendFixture& fixture = frontends_[i];
     abi::frontend frontend{};
-    frontend.service_id = ++service_id;
+    frontend.service_id = service_id(i);
     frontend.type = static_cast<uint8_t>(fixture.type);
+    frontend.affinity_seconds = fixture.affinity_seconds;
+    if (fixture.external_local) frontend.flags |= abi::FRONTEND_EXTERNAL_LOCAL;
+    if (fixture.source_ranges) {
+      frontend.flags |= abi::FRONTEND_SOURCE_RANGES;
+      for (const auto& range : *fixture.source_ranges)
+        plane.put_value("source_ranges", source_range_key(frontend.service_id, range), uint32_t{1});
+    }
     frontend.tables[abi::SOURCE_OUTSIDE] =
         write_table(plane, fixture, fixture.endpoints, fixture.when_empty, next_line);
     frontend.tables[abi::SOURCE_POD] =

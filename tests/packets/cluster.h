@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,9 +25,17 @@ struct FrontendFixture {
   std::vector<HostPort> pod_endpoints;  // for its pods
   abi::empty_verdict when_empty = abi::EMPTY_REJECT;
   abi::empty_verdict when_empty_for_pods = abi::EMPTY_REJECT;
+  bool external_local = false;
+  uint32_t affinity_seconds = 0;
+  // Who may open connections; nothing: everyone.
+  std::optional<std::vector<std::string>> source_ranges = std::nullopt;
+  // Frontends of the same name are of one service; without a name each is one of its own.
+  std::string service = "";
 };
 
 abi::node_config default_config();
+
+abi::source_range_key source_range_key(uint32_t service_id, const std::string& range);
 
 class Cluster {
  public:
@@ -37,17 +46,23 @@ class Cluster {
   uint32_t epoch = 1;
   std::string node_address4 = Network::kNodeAddress4;
   std::string node_address6 = Network::kNodeAddress6;
+  std::vector<std::string> node_pod_cidrs;
 
   // The same endpoints for everyone.
   Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
   Cluster& node_port(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
   Cluster& load_balancer(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
   Cluster& frontend(const FrontendFixture& frontend);
+  // Gives endpoints their ids, before any frontend does.
+  Cluster& number(const std::vector<HostPort>& endpoints, uint8_t protocol);
   // Tables keep naming the endpoint, but its slot is empty.
   Cluster& forget_backend(const HostPort& endpoint, uint8_t protocol);
 
   const std::vector<FrontendFixture>& frontends() const { return frontends_; }
   uint32_t backend_id(const HostPort& endpoint, uint8_t protocol) const;
+
+  // By the frontend's place among all.
+  uint32_t service_id(size_t frontend) const;
 
   // The constants, with the sizes of the tables.
   abi::node_config constants() const;

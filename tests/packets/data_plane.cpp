@@ -11,8 +11,15 @@ const char* to_string(Program program) {
       return "tc_uplink";
     case Program::tc_pod:
       return "tc_pod";
+    case Program::tc_egress:
+      return "tc_egress";
   }
   return "?";
+}
+
+abi::hook hook_of(Program program) {
+  if (program == Program::xdp_uplink) return abi::HOOK_XDP;
+  return program == Program::tc_egress ? abi::HOOK_TC_EGRESS : abi::HOOK_TC;
 }
 
 const char* to_string(Verdict verdict) {

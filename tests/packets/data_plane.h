@@ -19,7 +19,8 @@
 
 namespace maglane::test {
 
-enum class Program { xdp_uplink, tc_uplink, tc_pod };
+enum class Program { xdp_uplink, tc_uplink, tc_pod, tc_egress };
+abi::hook hook_of(Program program);
 const char* to_string(Program program);
 
 enum class Verdict { pass, drop, transmit, redirect, aborted };
@@ -52,6 +53,8 @@ class Maps {
 
   // Failing to write ends the test program.
   virtual void put(const std::string& map, const void* key, const void* value) = 0;
+  // Of a hash map.
+  virtual void erase(const std::string& map, const void* key) = 0;
   virtual std::optional<Bytes> get(const std::string& map, const void* key) = 0;
   // All values of a table (see tables.h), which lie one after the other. Valid until the
   // next reset.
@@ -62,6 +65,11 @@ class Maps {
   template <typename Key, typename Value>
   void put_value(const std::string& map, const Key& key, const Value& value) {
     put(map, &key, &value);
+  }
+
+  template <typename Key>
+  void erase_key(const std::string& map, const Key& key) {
+    erase(map, &key);
   }
 
   template <typename Value, typename Key>
@@ -85,6 +93,7 @@ class DataPlane : public Maps {
   virtual RunResult run(Program program, const Arrival& arrival) = 0;
   // Runs the programs of these names.
   virtual void expire(abi::expire_call& call) = 0;
+  virtual void forget(abi::forget_call& call) = 0;
   virtual void remove_flow(abi::remove_call& call) = 0;
   virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
   // The present slot, of the same clock as stamps.

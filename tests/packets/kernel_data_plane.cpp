@@ -18,7 +18,7 @@ namespace {
 std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& before,
                                           const std::vector<abi::counter>& after, Program program,
                                           size_t bytes) {
-  const size_t first = program == Program::xdp_uplink ? 0 : size_t{abi::REASON_COUNT};
+  const size_t first = size_t{abi::REASON_COUNT} * hook_of(program);
   std::optional<abi::reason> found;
   for (size_t i = 0; i < before.size(); ++i) {
     const uint64_t packets = after[i].packets - before[i].packets;
@@ -52,6 +52,7 @@ class KernelDataPlane final : public DataPlane {
   void put(const std::string& map, const void* key, const void* value) override {
     current_->put(map, key, value);
   }
+  void erase(const std::string& map, const void* key) override { current_->erase(map, key); }
   std::optional<Bytes> get(const std::string& map, const void* key) override {
     return current_->get(map, key);
   }
@@ -77,6 +78,7 @@ class KernelDataPlane final : public DataPlane {
   }
 
   void expire(abi::expire_call& call) override { run_call("expire", call); }
+  void forget(abi::forget_call& call) override { run_call("forget", call); }
   void remove_flow(abi::remove_call& call) override { run_call("remove_flow", call); }
 
   void move_neighbour(const IpAddress& address, const Mac& to) override {

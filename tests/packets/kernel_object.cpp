@@ -153,7 +153,8 @@ void KernelObject::empty_maps() {
   for (const char* table : {"frontends", "frontend_values", "flows4", "flows6"})
     std::ranges::fill(memory(table), uint8_t{0});
   for (const auto& [name, map] : maps_) {
-    if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
+    const auto type = bpf_map__type(map);
+    if (type == BPF_MAP_TYPE_HASH || type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_LPM_TRIE)
       for (const Bytes& key : keys(name)) erase(name, key.data());
     const Bytes zeros(bpf_map__value_size(map));
     for (const auto& key : written_[name])

@@ -37,6 +37,7 @@ class KernelObject final : public Maps {
   KernelObject& operator=(const KernelObject&) = delete;
 
   void put(const std::string& map, const void* key, const void* value) override;
+  void erase(const std::string& map, const void* key) override;
   std::optional<Bytes> get(const std::string& map, const void* key) override;
   std::span<uint8_t> memory(const std::string& map) override;
   const Network& network() const override { return network_; }
@@ -45,7 +46,6 @@ class KernelObject final : public Maps {
   int program_fd(const std::string& name) const;
   // Hash maps empty, tables zero, other arrays zero where `put` wrote.
   void empty_maps();
-  void erase(const std::string& map, const void* key);
   std::vector<Bytes> keys(const std::string& map);
   // Summed over the CPUs; by reason + hook * REASON_COUNT.
   std::vector<abi::counter> counters();

@@ -98,12 +98,15 @@ std::string Model::check_known(Position connection, bool reply, const Packet& pa
   if (!reply && !(flags & kSyn)) connection->confirmed = true;
   if (flags & kFin) connection->fin[reply] = true;
   if (flags & kRst) connection->reset = true;
+  if (reply && network_.is_own(connection->endpoint.address))
+    return expect(result, Verdict::pass, REASON_NOT_OURS);  // the node's own stack answers elsewhere
   const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
                                 : packet.from(connection->source).to(connection->endpoint);
   return check_sent(expected, arrival, result);
 }
 
 std::string Model::check_sent(const Packet& expected, const Arrival& arrival, const RunResult& result) const {
+  if (network_.is_own(expected.destination().address)) return check_delivered(expected, result);
   const auto hop = network_.next_hop(expected.destination().address);
   if (!hop) return expect(result, Verdict::drop, REASON_NO_ROUTE);
   Packet out = expected.hop();
@@ -117,6 +120,22 @@ std::string Model::check_sent(const Packet& expected, const Arrival& arrival, co
   if (result.sent_to && *result.sent_to != hop->device) return "sent to another device";
   if (result.frame != out.bytes()) return "expected " + describe(out.bytes());
   return faults(result.frame);
+}
+
+std::string Model::check_delivered(const Packet& expected, const RunResult& result) const {
+  const std::string wrong = expect(result, Verdict::pass, REASON_DELIVERED);
+  if (!wrong.empty()) return wrong;
+  if (result.frame != expected.bytes()) return "expected " + describe(expected.bytes());
+  return faults(result.frame);
+}
+
+// With affinity: where the client's last new connection went, as long as that is an endpoint.
+std::vector<HostPort> Model::held_to(const Packet& packet, const FrontendFixture& frontend,
+                                     const std::vector<HostPort>& endpoints) const {
+  const auto known = affinity_.find({frontend.address, packet.source().address});
+  if (!frontend.affinity_seconds || known == affinity_.end() || !known->second) return endpoints;
+  const bool there = std::find(endpoints.begin(), endpoints.end(), *known->second) != endpoints.end();
+  return there ? std::vector<HostPort>{*known->second} : endpoints;
 }
 
 std::string Model::check_new(const Packet& packet, const Arrival& arrival, const RunResult& result) {
@@ -141,9 +160,14 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
   if (!frontend && (in("172.20.0.0/16", to.address) || in("fc00::/112", to.address)))
     return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
   if (!frontend) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  if (frontend->source_ranges &&
+      std::none_of(frontend->source_ranges->begin(), frontend->source_ranges->end(),
+                   [&](const std::string& range) { return in(range.c_str(), packet.source().address); }))
+    return expect(result, Verdict::drop, REASON_SOURCE_RANGE);
   const bool pod = is_pod(packet, arrival);
   const auto& endpoints = pod ? frontend->pod_endpoints : frontend->endpoints;
-  if (!endpoints.empty()) return check_chosen(packet, arrival, result, *frontend, endpoints);
+  if (!endpoints.empty())
+    return check_chosen(packet, arrival, result, *frontend, held_to(packet, *frontend, endpoints));
   if ((pod ? frontend->when_empty_for_pods : frontend->when_empty) == EMPTY_DROP)
     return expect(result, Verdict::drop, REASON_NO_LOCAL_ENDPOINT);
   return refuse(REASON_NO_ENDPOINT);
@@ -157,20 +181,22 @@ bool Model::shares_replies(const Packet& packet, const Arrival& arrival) {
 }
 
 // conformance: the client's address is replaced where the reply would not come back otherwise.
-bool Model::translates_source(const Packet& packet, const FrontendFixture& frontend,
+bool Model::translates_source(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                               const HostPort& endpoint) const {
   const IpAddress& source = packet.source().address;
   if (frontend.type == FRONTEND_ADDRESS) return false;
+  if (network_.is_own(endpoint.address)) return false;
   if (source == endpoint.address) return true;
   const bool pod = in("10.0.0.0/8", source) || in("fd00::/12", source);
   if (frontend.type == FRONTEND_CLUSTER_IP) return !pod || cluster_.config.masquerade_all;
+  if (frontend.external_local && network_.device(arrival.device).flags & DEVICE_POD) return false;
   return !Network::is_local_pod(endpoint.address);
 }
 
-bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend,
+bool Model::may_lack_ports(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                            const std::vector<HostPort>& endpoints) {
   return std::any_of(endpoints.begin(), endpoints.end(), [&](const HostPort& endpoint) {
-    const bool translates = translates_source(packet, frontend, endpoint);
+    const bool translates = translates_source(packet, arrival, frontend, endpoint);
     std::vector<uint16_t> ports = source_ports(cluster_.config);
     if (!translates) ports.push_back(packet.source().port);
     const IpAddress source = translates ? node().address : packet.source().address;
@@ -182,15 +208,19 @@ bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend
 
 std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                                 const FrontendFixture& frontend, const std::vector<HostPort>& endpoints) {
+  const std::pair held(frontend.address, packet.source().address);
+  if (result.reason == REASON_NO_SOURCE_PORT || result.reason == REASON_FLOW_TABLE_FULL)
+    if (endpoints.size() > 1) affinity_[held] = std::nullopt;
   if (result.reason == REASON_NO_SOURCE_PORT)
-    return may_lack_ports(packet, frontend, endpoints) ? "" : "there are free source ports";
+    return may_lack_ports(packet, arrival, frontend, endpoints) ? "" : "there are free source ports";
   if (result.reason == REASON_FLOW_TABLE_FULL)
     return flows_ + 2 > cluster_.flow_capacity ? "" : "the flow table is not full";
   const Parsed out = parse(result.frame);
   const HostPort endpoint(out.destination, out.destination_port), source(out.source, out.source_port);
   if (!out.ports || std::find(endpoints.begin(), endpoints.end(), endpoint) == endpoints.end())
     return "not sent to an endpoint of the frontend";
-  const bool translates = translates_source(packet, frontend, endpoint);
+  affinity_[held] = endpoint;
+  const bool translates = translates_source(packet, arrival, frontend, endpoint);
   if (source.address != (translates ? node().address : packet.source().address))
     return "wrong source address";
   const HostPort own = packet.source();

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <list>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,10 +57,13 @@ class Model {
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);
+  std::string check_delivered(const Packet& expected, const RunResult& result) const;
+  std::vector<HostPort> held_to(const Packet& packet, const FrontendFixture& frontend,
+                                const std::vector<HostPort>& endpoints) const;
   std::string check_sent(const Packet& expected, const Arrival& arrival, const RunResult& result) const;
-  bool translates_source(const Packet& packet, const FrontendFixture& frontend,
+  bool translates_source(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                          const HostPort& endpoint) const;
-  bool may_lack_ports(const Packet& packet, const FrontendFixture& frontend,
+  bool may_lack_ports(const Packet& packet, const Arrival& arrival, const FrontendFixture& frontend,
                       const std::vector<HostPort>& endpoints);
   bool shares_replies(const Packet& packet, const Arrival& arrival);
   bool is_pod(const Packet& packet, const Arrival& arrival) const;
@@ -74,6 +79,8 @@ class Model {
   Cluster cluster_;
   const Network& network_;
   std::list<Connection> connections_;
+  // Of frontends with affinity, by frontend and client: the endpoint, none: one that did not show.
+  std::map<std::pair<HostPort, IpAddress>, std::optional<HostPort>> affinity_;
   size_t flows_ = 0;  // in the table, after the last packet
   Family family_ = Family::ipv4;
 };

@@ -21,6 +21,7 @@ class NativeDataPlane final : public DataPlane {
   void put(const std::string& map, const void* key, const void* value) override {
     if (native_map_named(map)->update(key, value, BPF_ANY)) std::abort();
   }
+  void erase(const std::string& map, const void* key) override { native_map_named(map)->remove(key); }
   std::optional<Bytes> get(const std::string& map, const void* key) override {
     native_map* of = native_map_named(map);
     const auto* value = static_cast<const uint8_t*>(of->find(key));
@@ -33,7 +34,8 @@ class NativeDataPlane final : public DataPlane {
   bool can_run(Program, const Arrival&) const override { return true; }
 
   RunResult run(Program program, const Arrival& arrival) override {
-    static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod};
+    static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod,
+                                                 native_tc_egress};
     at_tc_ = program != Program::xdp_uplink;
     arrival_ = &arrival;
     native_map_named("counters")->clear();  // from here on it holds what this run counts alone
@@ -47,6 +49,7 @@ class NativeDataPlane final : public DataPlane {
   }
 
   void expire(abi::expire_call& call) override { native_expire(&call); }
+  void forget(abi::forget_call& call) override { native_forget(&call); }
   void remove_flow(abi::remove_call& call) override { native_remove_flow(&call); }
 
   const Network& network() const override { return network_; }
@@ -66,7 +69,7 @@ class NativeDataPlane final : public DataPlane {
     uint32_t index = 0;
     std::memcpy(&index, touched[0].data(), sizeof index);
     const auto counter = *get_value<abi::counter>("counters", index);
-    const uint32_t first = program == Program::xdp_uplink ? 0 : uint32_t{abi::REASON_COUNT};
+    const uint32_t first = uint32_t{abi::REASON_COUNT} * hook_of(program);
     if (counter.packets != 1 || counter.bytes != bytes || index < first || index >= first + abi::REASON_COUNT)
       return std::nullopt;
     return static_cast<abi::reason>(index - first);

@@ -76,10 +76,10 @@ class Network {
   static constexpr const char* kNodeAddress4 = "192.168.50.1";
   static constexpr const char* kNodeAddress6 = "fd50::1";
   static bool is_local_pod(const IpAddress& address);
+  bool is_own(const IpAddress& address) const;
 
  private:
   const NetworkRoute* route_to(const IpAddress& destination) const;
-  bool is_own(const IpAddress& address) const;
   void add_route(const char* destination, uint32_t device, const char* gateway, uint32_t mtu = 0);
   void add_special(const char* destination, NetworkRoute::Kind kind);
   void add_neighbour(uint32_t device, const char* address);

@@ -30,7 +30,6 @@ void no_way_to_the_endpoint(Scenario& s) {
       s.pick("10.9.2.1:8080", "[fd09:0:0:2::1]:8080"),  // unreachable
       s.pick("10.9.3.1:8080", "[fd09:0:0:3::1]:8080"),  // prohibit
       s.pick("10.9.9.1:8080", "[fd09:0:0:9::1]:8080"),  // no route
-      s.node(8080),                                     // the node itself
   };
   uint16_t port = 30000;
   for (const HostPort& endpoint : endpoints)

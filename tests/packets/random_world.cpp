@@ -53,6 +53,7 @@ constexpr Target kTargets[] = {
     {"192.168.50.1", "fd50::1", 22},
     {"10.1.1.10", "fd01:0:0:1::10", 8080},
 };
+constexpr Target kNodeEndpoint{"192.168.50.1", "fd50::1", 8080};
 constexpr uint8_t kFlags[] = {kSyn, kAck, kSyn | kAck, kSyn, kAck, kFin | kAck, kRst, kRst | kAck};
 
 template <typename T, size_t N>
@@ -123,12 +124,20 @@ Cluster random_cluster(const World& world, uint32_t choice) {
   const auto set = [&](uint32_t n) {
     return endpoint_set(world, (choice ? choice >> (5 * n) : 0x1ffffffU - n * 7) & 31);
   };
-  cluster.cluster_ip(target(world, kTargets[0]), protocol, set(0));
+  cluster.number(endpoint_set(world, 31), protocol);  // whatever the choice: affinity goes by them
+  FrontendFixture affine{abi::FRONTEND_CLUSTER_IP, target(world, kTargets[0]), protocol, set(0), set(0)};
+  affine.affinity_seconds = world.affinity() ? 10800 : 0;
+  cluster.frontend(affine);
   cluster.node_port(target(world, kTargets[1]), protocol, set(1));
   cluster.cluster_ip(target(world, kTargets[4]), protocol, set(2));
-  cluster.frontend(
-      {abi::FRONTEND_NODE_PORT, target(world, kTargets[5]), protocol, set(3), set(1), abi::EMPTY_DROP});
-  cluster.load_balancer(target(world, kTargets[6]), protocol, set(4));
+  FrontendFixture local{
+      abi::FRONTEND_NODE_PORT, target(world, kTargets[5]), protocol, set(3), set(1), abi::EMPTY_DROP};
+  local.external_local = true;
+  cluster.frontend(local);
+  FrontendFixture balancer{abi::FRONTEND_LOAD_BALANCER, target(world, kTargets[6]), protocol, set(4), set(4)};
+  if (choice & 1) balancer.endpoints.push_back(target(world, kNodeEndpoint));
+  balancer.source_ranges = {{"198.51.100.7", "10.1.0.8/29", "2001:db8:c::7", "fd01::/16"}};
+  cluster.frontend(balancer);
   cluster.cluster_ip(target(world, kTargets[7]), protocol == kProtoTcp ? kProtoUdp : kProtoTcp, set(0));
   return cluster;
 }

@@ -33,6 +33,7 @@ struct World {
   uint8_t protocol() const { return shape & 2 ? kProtoUdp : kProtoTcp; }
   bool small_table() const { return shape & 4; }
   bool masquerade_all() const { return shape & 8; }
+  bool affinity() const { return shape & 16; }
 };
 std::ostream& operator<<(std::ostream& out, const World& world);
 

@@ -34,13 +34,17 @@ std::string Variant::name() const {
                      protocol == kProtoTcp ? "Tcp" : "Udp");
 }
 
-Outcome::Outcome(Scenario& scenario, Arrival arrival, bool from_pod)
+Outcome::Outcome(Scenario& scenario, Arrival arrival, bool from_pod, bool leaves)
     : scenario_(scenario), arrival_(std::move(arrival)), from_pod_(from_pod) {
   const auto run = [&](Program program) {
     if (!scenario_.plane.can_run(program, arrival_)) return;
     runs_.push_back({program, scenario_.plane.run(program, arrival_)});
     if (last().reason) Scenario::reasons_met().insert(*last().reason);
   };
+  if (leaves) {
+    run(Program::tc_egress);
+    return;
+  }
   if (!from_pod_ && scenario_.variant.mode == Mode::xdp && arrival_.gso_segments == 0) {
     run(Program::xdp_uplink);
     if (runs_.empty() || last().verdict != Verdict::pass) return;
@@ -110,6 +114,18 @@ void Outcome::sent(const Packet& expected, int line) const {
   EXPECT_EQ(last().sent_to.value_or(hop->device), hop->device) << "line " << line;
 }
 
+void Outcome::delivered(const Packet& expected, int line) const {
+  if (runs_.size() > 1) expect_run(runs_[0], Verdict::pass, abi::REASON_TO_TC, line);
+  expect_run(runs_.back(), Verdict::pass, abi::REASON_DELIVERED, line);
+  EXPECT_NE(runs_.back().program, Program::xdp_uplink) << "line " << line << story();
+  expect_frame(expected.bytes(), line);
+}
+
+void Outcome::let_out(abi::reason reason, const Packet& expected, int line) const {
+  expect_run(runs_.back(), Verdict::pass, reason, line);
+  expect_frame(expected.bytes(), line);
+}
+
 uint16_t Outcome::sent_from_new_port(const Packet& expected, int line) const {
   const Parsed out = parse(last().frame);
   if (!out.ports || !in_source_port_range(scenario_.cluster.config, out.source_port)) {
@@ -120,10 +136,10 @@ uint16_t Outcome::sent_from_new_port(const Packet& expected, int line) const {
   return out.source_port;
 }
 
-Outcome Scenario::arrive(const Arrival& arrival, bool from_pod) {
+Outcome Scenario::arrive(const Arrival& arrival, bool from_pod, bool leaves) {
   if (!loaded_) cluster.load(plane);
   loaded_ = true;
-  return Outcome(*this, arrival, from_pod);
+  return Outcome(*this, arrival, from_pod, leaves);
 }
 
 HostPort Scenario::client(uint16_t port) const {
@@ -207,6 +223,19 @@ abi::expire_call Scenario::expire() {
   return expire_all(plane);
 }
 
+uint32_t Scenario::forget(const std::vector<abi::service_endpoint>& gone) {
+  for (const auto& endpoint : gone) plane.put_value("gone_endpoints", endpoint, uint32_t{1});
+  uint32_t removed = 0;
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    abi::forget_call call{};
+    call.family = family;
+    call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
+    plane.forget(call);
+    removed += call.removed;
+  }
+  return removed;
+}
+
 void Scenario::lose_direction(bool reply) {
   each_slot(plane, [&](const FlowSlot& flow) {
     if (static_cast<bool>(flow.body->flags & abi::FLOW_REPLY) != reply) return;
@@ -243,7 +272,8 @@ const std::vector<Case>& all_cases() {
   static const std::vector<Case> cases = [] {
     std::vector<Case> all;
     for (const auto& some :
-         {forwarding_cases(), connection_cases(), refusal_cases(), malformed_cases(), next_hop_cases()})
+         {forwarding_cases(), connection_cases(), refusal_cases(), malformed_cases(), next_hop_cases(),
+          policy_cases(), node_endpoint_cases()})
       all.insert(all.end(), some.begin(), some.end());
     return all;
   }();

@@ -38,7 +38,7 @@ Bytes port_unreachable(const Packet& packet);
 // does not hold; `line` tells which check it was.
 class Outcome {
  public:
-  Outcome(Scenario& scenario, Arrival arrival, bool from_pod);
+  Outcome(Scenario& scenario, Arrival arrival, bool from_pod, bool leaves = false);
 
   // Left alone, by every program that saw it.
   void passed(abi::reason reason, int line = __builtin_LINE()) const;
@@ -46,6 +46,10 @@ class Outcome {
   // Sent to where the test network's routes say, as exactly this packet; its MAC addresses
   // are filled in here.
   void sent(const Packet& expected, int line = __builtin_LINE()) const;
+  // To the node's own stack, at tc, as exactly this packet.
+  void delivered(const Packet& expected, int line = __builtin_LINE()) const;
+  // Let out by the egress program, as exactly this packet.
+  void let_out(abi::reason reason, const Packet& expected, int line = __builtin_LINE()) const;
   // The same, but the source port is one of the node's translation range: the port.
   uint16_t sent_from_new_port(const Packet& expected, int line = __builtin_LINE()) const;
   // Answered out of the device it came from, with exactly this frame.
@@ -84,7 +88,9 @@ class Scenario {
   Outcome pod(const Packet& packet, uint32_t device = kPod0) {
     return arrive({packet.bytes(), device}, true);
   }
-  Outcome arrive(const Arrival& arrival, bool from_pod);
+  Outcome arrive(const Arrival& arrival, bool from_pod, bool leaves = false);
+  // A packet of the node's own stack leaves by a device.
+  Outcome leave(const Packet& packet, uint32_t device) { return arrive({packet.bytes(), device}, false, true); }
   // Programs the cluster again over living flows.
   void program() { cluster.program(plane); }
 
@@ -117,6 +123,8 @@ class Scenario {
   std::map<uint16_t, uint8_t> what_was_seen();
   // Runs expiry over both tables; examined and removed are sums.
   abi::expire_call expire();
+  // Runs "forget" over both tables for these; the number of flows removed.
+  uint32_t forget(const std::vector<abi::service_endpoint>& gone);
   // Removes the flows of one direction.
   void lose_direction(bool reply);
 
@@ -141,6 +149,8 @@ std::vector<Case> connection_cases();
 std::vector<Case> refusal_cases();
 std::vector<Case> malformed_cases();
 std::vector<Case> next_hop_cases();
+std::vector<Case> policy_cases();
+std::vector<Case> node_endpoint_cases();
 const std::vector<Case>& all_cases();
 
 }  // namespace maglane::test

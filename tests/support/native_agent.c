@@ -4,10 +4,16 @@
 #include "bpf/maps.h"
 #include "bpf/ctx_native.h"
 #include "bpf/expiry.h"
+#include "bpf/forget.h"
 
 void native_expire(struct expire_call *call)
 {
 	expiry_run(call);
+}
+
+void native_forget(struct forget_call *call)
+{
+	forget_run(call);
 }
 
 void native_remove_flow(struct remove_call *call)

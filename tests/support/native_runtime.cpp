@@ -22,9 +22,33 @@ void* native_map::value_at(const std::string& key, const void* initial) {
   return (entries_[key] = std::move(value)).get();
 }
 
+// Whether the first bits of both are the same.
+static bool same_bits(const uint8_t* a, const uint8_t* b, uint32_t bits) {
+  if (std::memcmp(a, b, bits / 8) != 0) return false;
+  return bits % 8 == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8) == 0;
+}
+
+// Of a trie: a key begins with its length in bits (struct bpf_lpm_trie_key).
+void* native_map::find_longest(const void* key) {
+  const auto* wanted = static_cast<const uint8_t*>(key);
+  uint32_t wanted_bits = 0, best_bits = 0;
+  std::memcpy(&wanted_bits, key, sizeof wanted_bits);
+  void* best = nullptr;
+  for (const auto& [text, value] : entries_) {
+    const auto* entry = reinterpret_cast<const uint8_t*>(text.data());
+    uint32_t bits = 0;
+    std::memcpy(&bits, entry, sizeof bits);
+    if (bits > wanted_bits || (best && bits <= best_bits) || !same_bits(entry + 4, wanted + 4, bits)) continue;
+    best = value.get();
+    best_bits = bits;
+  }
+  return best;
+}
+
 void* native_map::find(const void* key) {
   uint32_t index = 0;
-  if (kind_ != Kind::hash) {
+  if (kind_ == Kind::prefix_trie) return find_longest(key);
+  if (is_array()) {
     std::memcpy(&index, key, sizeof index);
     if (index >= max_entries_) return nullptr;
   }
@@ -32,22 +56,26 @@ void* native_map::find(const void* key) {
   const std::string text = key_text(key, key_size_);
   const auto found = entries_.find(text);
   if (found != entries_.end()) return found->second.get();
-  return kind_ == Kind::hash ? nullptr : value_at(text, nullptr);
+  return is_array() ? value_at(text, nullptr) : nullptr;
 }
 
 long native_map::update(const void* key, const void* value, uint64_t flags) {
   if (flags > BPF_EXIST) return -EINVAL;
-  if (kind_ != Kind::hash) {
+  if (is_array()) {
     if (flags == BPF_NOEXIST) return -EEXIST;
     void* at = find(key);
     if (!at) return -E2BIG;
     std::memcpy(at, value, value_size_);
     return 0;
   }
-  void* present = find(key);
+  const auto entry = entries_.find(key_text(key, key_size_));
+  void* present = entry == entries_.end() ? nullptr : entry->second.get();
   if (present && flags == BPF_NOEXIST) return -EEXIST;
   if (!present && flags == BPF_EXIST) return -ENOENT;
-  if (!present && entries_.size() >= max_entries_) return -E2BIG;
+  if (!present && entries_.size() >= max_entries_) {
+    if (kind_ != Kind::lru_hash) return -E2BIG;
+    entries_.erase(entries_.begin());  // any will do: the kernel's order is approximate too
+  }
   if (present)
     std::memcpy(present, value, value_size_);
   else
@@ -56,7 +84,7 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
 }
 
 long native_map::remove(const void* key) {
-  if (kind_ != Kind::hash) return -EINVAL;
+  if (is_array()) return -EINVAL;
   return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
 }
 
@@ -107,6 +135,9 @@ native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
+native_map source_ranges(Kind::prefix_trie, sizeof(abi::source_range_key), sizeof(uint32_t), 65536);
+native_map affinity(Kind::lru_hash, sizeof(abi::affinity_key), sizeof(abi::affinity), 65536);
+native_map gone_endpoints(Kind::hash, sizeof(abi::service_endpoint), sizeof(uint32_t), 65536);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
                     uint32_t{abi::REASON_COUNT} * abi::HOOKS);
 native_map scratches(Kind::array, sizeof(uint32_t), native_scratch_size(), abi::HOOKS + 1);
@@ -122,7 +153,8 @@ const std::map<std::string, native_map*>& all_maps() {
       {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
       {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
       {"flows4", &flows4},       {"flows6", &flows6},                   {"node_state", &node_state},
-      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches}};
+      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches},
+      {"affinity", &affinity},   {"source_ranges", &source_ranges},     {"gone_endpoints", &gone_endpoints}};
   return maps;
 }
 
@@ -205,6 +237,10 @@ int native_packet_resize(native_packet* packet, __u32 len) {
 
 void* native_map_lookup_elem(void* map, const void* key) {
   return static_cast<native_map*>(map)->find(key);
+}
+
+long native_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
+  return static_cast<native_map*>(map)->update(key, value, flags);
 }
 
 long native_loop(__u32 iterations, void* callback, void* context, __u64) {

@@ -24,7 +24,7 @@
 // when its entry is deleted, so that the address sanitizer sees every use beyond that. Only
 // where the map's memory is written directly (`memory`) do its values follow each other.
 struct native_map {
-  enum class Kind { hash, array, memory };
+  enum class Kind { hash, lru_hash, prefix_trie, array, memory };
 
   native_map(Kind kind, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
@@ -50,6 +50,8 @@ struct native_map {
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
   };
+  bool is_array() const { return kind_ == Kind::array || kind_ == Kind::memory; }
+  void* find_longest(const void* key);
   void* value_at(const std::string& key, const void* initial);
 
   Kind kind_;

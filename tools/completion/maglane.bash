@@ -39,10 +39,10 @@ _maglane() {
   if [[ -z $choices ]]; then
     local common="--json --bpffs --socket --help" filters="--protocol --source --destination --port --service --state --family"
     case "${words[*]}" in
-      "") choices="status service backend flow socket maglev stats --version $common" ;;
+      "") choices="status service backend flow socket maglev affinity stats --version $common" ;;
       status) choices="--wait $common" ;;
       service) choices="list show $common" ;;
-      backend) choices="list $common" ;;
+      backend | affinity) choices="list $common" ;;
       flow) choices="list count flush $filters $common" ;;
       socket) choices="list $common" ;;
       maglev) choices="show $common" ;;

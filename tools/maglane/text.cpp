@@ -81,6 +81,18 @@ std::string to_long_text(const v1::ServiceList& list) {
   return text;
 }
 
+std::string to_text(const v1::AffinityList& list) {
+  if (list.clients().empty()) return "no clients\n";
+  std::string text;
+  Table table({{"SERVICE"}, {"CLIENT"}, {"ENDPOINT"}, {"IDLE", true}, {"LEFT", true}}, into(text));
+  for (const auto& client : list.clients())
+    table.add({client.service(), client.client(),
+               client.address().empty() ? "(gone)" : endpoint(client.address(), client.port()),
+               duration(client.idle_seconds()), duration(client.seconds_left())});
+  table.finish();
+  return text;
+}
+
 std::string to_text(const v1::BackendList& list) {
   if (list.backends().empty()) return "no backends\n";
   std::string text;

@@ -16,6 +16,7 @@ std::string to_text(const v1::Status& status);
 std::string to_text(const v1::ServiceList& list);
 std::string to_text(const v1::BackendList& list);
 std::string to_text(const v1::SocketList& list);
+std::string to_text(const v1::AffinityList& list);
 std::string to_text(const v1::FlowCount& count);
 std::string to_text(const v1::FlowFlushResult& result);
 std::string to_text(const v1::MaglevInfo& info);

@@ -48,7 +48,7 @@ inline void add_frontend(MapContents& contents, const std::string& address, uint
   set_address(address, key.addr_be, key.family);
   key.port_be = htobe16(port);
   key.protocol = type == abi::FRONTEND_ADDRESS ? 0 : 6;
-  contents.frontends[key] = {service_id, type, {}, {outside, pods}};
+  contents.frontends[key] = {service_id, type, 0, {}, {outside, pods}, 0, 0};
 }
 
 // default/web:http with a cluster address, a node port of policy Local and three endpoints,

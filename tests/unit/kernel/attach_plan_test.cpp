@@ -56,6 +56,16 @@ TEST(AttachPlan, FirstStartAttachesTcBeforeXdp) {
                                                      "create pod1:tc-ingress on 7"));
 }
 
+TEST(AttachPlan, EgressComesFirstAndWhereItIsWanted) {
+  WantedDevice uplink = kUplink, pod = kPod;
+  EXPECT_THAT(plan({{"eth0:tc-egress", Hook::tc_egress, 2, 1, XdpMode::none, false}}, {kUplink}, XdpPolicy::off),
+              ElementsAre("remove eth0:tc-egress", "create eth0:tc-ingress on 2"));
+  uplink.egress = pod.egress = true;
+  EXPECT_THAT(plan({}, {uplink, pod}, XdpPolicy::off),
+              ElementsAre("create eth0:tc-egress on 2", "create pod1:tc-egress on 7",
+                          "create eth0:tc-ingress on 2", "create pod1:tc-ingress on 7"));
+}
+
 TEST(AttachPlan, RestartSwapsInPlace) {
   EXPECT_THAT(
       plan({tcx("eth0:tc-ingress", 2), xdp("eth0:xdp", 2, XdpMode::native), tcx("pod1:tc-ingress", 7)},

@@ -55,6 +55,19 @@ TEST_F(Attach, UplinkAndPod) {
   EXPECT_EQ(device_flags(pod0.ifindex), unsigned{abi::DEVICE_POD});
 }
 
+// Connections to such endpoints may outlive the last of them, and the agent.
+TEST_F(Attach, EgressFromTheFirstNodeEndpointOn) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
+  auto attacher = start(XdpPolicy::off);
+  expect_ok(attacher->attach({up0}, true));
+  EXPECT_THAT(lines(*attacher), ElementsAre("up0 uplink tc-ingress tcx"));
+  expect_ok(attacher->attach({up0}, false, true));
+  EXPECT_THAT(lines(*attacher), ElementsAre("up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+  expect_ok(attacher->attach({up0, pod0}, false, false));
+  EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress tcx", "pod0 pod tc-egress tcx",
+                                            "up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+}
+
 TEST_F(Attach, Generic) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink};
   auto attacher = start(XdpPolicy::generic);

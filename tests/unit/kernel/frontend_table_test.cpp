@@ -33,7 +33,7 @@ abi::frontend_key key_of(uint32_t n) {
 
 // Every word tells the number.
 abi::frontend value_of(uint32_t n) {
-  return {n, abi::FRONTEND_CLUSTER_IP, {}, {{n * 16, n % 1000}, {n * 16, n % 1000}}, {n, n}};
+  return {n, abi::FRONTEND_CLUSTER_IP, 0, {}, {{n * 16, n % 1000}, {n * 16, n % 1000}}, n, n};
 }
 
 bool same(const abi::frontend& a, const abi::frontend& b) { return std::memcmp(&a, &b, sizeof a) == 0; }

@@ -43,15 +43,14 @@ class Loader : public Sandbox {
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
-              ElementsAre("clock", "expire", "remove_flow", "sock_connect4", "sock_connect6",
+              ElementsAre("clock", "expire", "forget", "remove_flow", "sock_connect4", "sock_connect6",
                           "sock_getpeername4", "sock_getpeername6", "sock_recvmsg4", "sock_recvmsg6",
-                          "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_pod", "tc_uplink",
+                          "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_egress", "tc_pod", "tc_uplink",
                           "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
-                                   "frontend_values", "maglev", "node_state", "pod_namespaces", "scratches",
-                                   "services", "sockets",
-                                   "vip_bits"));
+              UnorderedElementsAre("affinity", "backends", "counters", "devices", "flows4", "flows6", "frontends",
+                                   "frontend_values", "gone_endpoints", "maglev", "node_state", "pod_namespaces",
+                                   "scratches", "services", "sockets", "source_ranges", "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);
@@ -85,7 +84,7 @@ TEST_F(Loader, TablesOfASeedThatIsGoneAreReplaced) {
   EXPECT_NE(std::memcmp(&seed, &another, sizeof seed), 0);
   EXPECT_THAT(data_plane_->replaced_maps(),
               UnorderedElementsAre("flows4", "flows6", "frontends", "frontend_values", "services", "backends",
-                                   "maglev", "vip_bits"));
+                                   "maglev", "vip_bits", "source_ranges", "affinity"));
   EXPECT_NE(pinned_id("flows4"), flows);
   EXPECT_EQ(pinned_id("counters"), counters);
   start();
@@ -124,7 +123,7 @@ TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_THAT(loaded->replaced_maps(),
               UnorderedElementsAre("frontends", "frontend_values", "services", "backends", "maglev",
-                                   "vip_bits"));
+                                   "vip_bits", "source_ranges", "affinity"));
   EXPECT_EQ(pinned_id("flows4"), flows);
   EXPECT_NE(pinned_id("frontends"), frontends);
 }

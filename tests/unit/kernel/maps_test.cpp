@@ -44,6 +44,9 @@ const std::vector<Spec> kSpecs = {
     {"flows6", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::flow_bucket6), 512, BPF_F_MMAPABLE},
     {"node_state", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::node_state), 1, BPF_F_MMAPABLE},
     {"devices", BPF_MAP_TYPE_HASH, 4, sizeof(abi::device), 64, BPF_F_NO_PREALLOC},
+    {"source_ranges", BPF_MAP_TYPE_LPM_TRIE, sizeof(abi::source_range_key), 4, 1024, BPF_F_NO_PREALLOC},
+    {"affinity", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::affinity_key), sizeof(abi::affinity), 1024, 0},
+    {"gone_endpoints", BPF_MAP_TYPE_HASH, sizeof(abi::service_endpoint), 4, 1024, BPF_F_NO_PREALLOC},
     {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS,
      0},
     {"sockets", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::socket_key), sizeof(abi::socket_peer), 1024, 0},
@@ -155,7 +158,7 @@ abi::service_info service(const std::string& name) {
 }
 
 abi::frontend frontend(uint32_t service_id, uint32_t offset, uint32_t size) {
-  return {service_id, abi::FRONTEND_CLUSTER_IP, {}, {{offset, size}, {offset, size}}, {}};
+  return {service_id, abi::FRONTEND_CLUSTER_IP, 0, {}, {{offset, size}, {offset, size}}, 0, 0};
 }
 
 auto ids(std::vector<uint32_t> list) {

@@ -127,7 +127,8 @@ class SocketHooksTest : public Sandbox {
   // A service on TCP and UDP port 80 with these endpoints, of both families.
   static std::shared_ptr<ResolvedService> make(const std::string& name, const std::string& vip4,
                                                const std::string& vip6,
-                                               const std::vector<std::string>& endpoints) {
+                                               const std::vector<std::string>& endpoints,
+                                               const std::vector<std::string>& leaving = {}) {
     auto service = std::make_shared<ResolvedService>();
     service->key = {"default", name};
     for (Family family : {Family::ipv4, Family::ipv6}) {
@@ -136,6 +137,11 @@ class SocketHooksTest : public Sandbox {
         auto parsed = *IpAddress::parse(host);
         if (parsed.family() == family) set.endpoints.push_back({parsed, 8080, true, 1});
       }
+      std::vector<std::pair<IpAddress, uint16_t>> serving;
+      for (const auto* list : {&endpoints, &leaving})
+        for (const std::string& host : *list)
+          if (IpAddress::parse(host)->family() == family) serving.emplace_back(*IpAddress::parse(host), 8080);
+      std::sort(serving.begin(), serving.end());
       auto shared = std::make_shared<const EndpointSet>(set);
       for (Protocol protocol : {Protocol::tcp, Protocol::udp}) {
         ResolvedFrontend frontend;
@@ -146,6 +152,7 @@ class SocketHooksTest : public Sandbox {
         port.key = {service->key, protocol == Protocol::tcp ? "tcp" : "udp", protocol, family};
         port.port = 80;
         port.frontends = {frontend};
+        if (protocol == Protocol::udp) port.serving = serving;
         service->ports.push_back(port);
       }
     }
@@ -154,14 +161,18 @@ class SocketHooksTest : public Sandbox {
     return service;
   }
 
-  // The data plane of one such service, and of another one with endpoints of its own.
-  void serve(const std::vector<std::string>& endpoints, const std::vector<std::string>& of_another = {}) {
+  std::set<abi::service_endpoint, BytesLess> gone_;  // with the last serve()
+
+  // The data plane of one such service, and of another one with endpoints of its own. `leaving`:
+  // endpoints that get no new connections, but serve those they have.
+  void serve(const std::vector<std::string>& endpoints, const std::vector<std::string>& of_another = {},
+             const std::vector<std::string>& leaving = {}) {
     ResolvedCluster cluster;
-    cluster[{"default", "web"}] = make("web", kVip4, kVip6, endpoints);
+    cluster[{"default", "web"}] = make("web", kVip4, kVip6, endpoints, leaving);
     cluster[{"default", "other"}] = make("other", "10.196.0.2", "fd00:196::2", of_another);
     auto maps = PinnedMaps::open(root_);
     ASSERT_TRUE(maps.ok()) << maps.error().message;
-    auto contents = maps->read_contents();
+    auto contents = maps->read_contents(true);
     ASSERT_TRUE(contents.ok());
     MapLimits limits;
     limits.maglev_entries = small_options().maglev_entries;
@@ -170,6 +181,9 @@ class SocketHooksTest : public Sandbox {
     Status applied = maps->apply(operations);
     ASSERT_TRUE(applied.ok()) << applied.error().message;
     wait_grace_period();
+    gone_.clear();
+    for (const Operation& operation : operations)
+      if (const auto* forget = std::get_if<ForgetEndpoint>(&operation)) gone_.insert(forget->endpoint);
   }
 
   void attach(SocketTranslation wanted = SocketTranslation::host) {
@@ -213,7 +227,7 @@ class SocketHooksTest : public Sandbox {
 
   std::map<uint64_t, abi::socket_peer> forget_stale() {
     auto maps = PinnedMaps::open(root_);
-    auto stale = maps->forget_stale_sockets();
+    auto stale = maps->forget_sockets(gone_);
     EXPECT_TRUE(stale.ok()) << stale.error().message;
     return stale ? *stale : std::map<uint64_t, abi::socket_peer>{};
   }
@@ -369,11 +383,15 @@ TEST_F(SocketHooksTest, AnUnconnectedSocketMovesOnWhenItsEndpointGoes) {
     ASSERT_EQ(client.send("hello", kVip4, 80), 0);
     EXPECT_NE(first.receive(), "") << "stays where it was";
   }
-  // Seen by the hook itself, as the endpoint is nobody's by now.
+  serve({"192.0.2.2"}, {}, {"192.0.2.1"});
+  EXPECT_THAT(forget_stale(), IsEmpty());
+  ASSERT_EQ(client.send("hello", kVip4, 80), 0);
+  EXPECT_NE(first.receive(), "") << "it still serves";
   serve({"192.0.2.2"});
+  EXPECT_THAT(forget_stale(), IsEmpty());
   ASSERT_EQ(client.send("hello", kVip4, 80), 0);
   EXPECT_NE(second.receive(), "");
-  // And by the agent, where it still is another service's.
+  // That it is another service's, too, makes no difference.
   serve({"192.0.2.1"}, {"192.0.2.2"});
   EXPECT_THAT(forget_stale(), IsEmpty());
   ASSERT_EQ(client.send("hello", kVip4, 80), 0);

@@ -30,6 +30,9 @@ struct Applier {
   }
   void operator()(const PutFrontend& put) const { contents.frontends[put.key] = put.frontend; }
   void operator()(const DeleteFrontend& del) const { contents.frontends.erase(del.key); }
+  void operator()(const PutSourceRange& put) const { contents.source_ranges.insert(put.key); }
+  void operator()(const DeleteSourceRange& del) const { contents.source_ranges.erase(del.key); }
+  void operator()(const ForgetEndpoint& forget) const { contents.udp_endpoints.erase(forget.endpoint); }
   void operator()(const DeleteBackend& del) const { contents.backends.erase(del.id); }
   void operator()(const DeleteService& del) const { contents.services.erase(del.id); }
 };

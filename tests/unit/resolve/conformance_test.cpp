@@ -38,6 +38,7 @@ class Conformance : public ::testing::Test {
     Resolver resolver;
     const ResolvedCluster& cluster = resolver.resolve(set.model(), node_, &complaints_);
     served_ = cluster.size();
+    resolved_ = cluster;
     return test::describe(cluster);
   }
 
@@ -49,6 +50,14 @@ class Conformance : public ::testing::Test {
   void web(const std::string& more = "") {
     service("type: NodePort, clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30080}]" +
             (more.empty() ? "" : ", " + more));
+  }
+  // A load balancer's at 203.0.113.1, with an external IP.
+  void balanced(const std::string& more, const std::string& external = "198.51.100.1") {
+    objects_ += fmt::format(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: web}},"
+        " status: {{loadBalancer: {{ingress: [{{ip: 203.0.113.1}}]}}}}, spec: {{type: LoadBalancer,"
+        " clusterIP: 10.96.0.1, externalIPs: [{}], ports: [{{port: 80, nodePort: 30080}}], {}}}}}\n---\n",
+        external, more);
   }
   void slice(const std::string& endpoints, const std::string& ports = "{port: 8080}",
              const std::string& more = "addressType: IPv4", const std::string& metadata = "") {
@@ -68,6 +77,7 @@ class Conformance : public ::testing::Test {
   std::vector<Complaint> complaints_;
   std::string objects_;
   size_t served_ = 0;  // services, after resolve()
+  ResolvedCluster resolved_;
   int slices_ = 0;
 };
 
@@ -383,6 +393,85 @@ TEST_F(Conformance, Point16_PodsGetTheClusterSetOfPolicyLocal) {
             "10.1.0.1:8080 local; pods -> 10.1.0.1:8080 local, 10.1.1.1:8080");
 }
 
+TEST_F(Conformance, Point16_FrontendsOfPolicyLocalSayThatPodsKeepTheirAddress) {
+  const auto flags = [&] {
+    resolve();
+    std::map<FrontendType, bool> local;
+    for (const auto& frontend : resolved_.begin()->second->ports[0].frontends)
+      local[frontend.type] = frontend.external_local;
+    return local;
+  };
+  web("externalTrafficPolicy: Local, externalIPs: [198.51.100.1]");
+  EXPECT_EQ(flags(), (std::map<FrontendType, bool>{{FrontendType::cluster_ip, false},
+                                                   {FrontendType::node_port, true},
+                                                   {FrontendType::external_ip, true}}));
+  objects_.clear();
+  web("internalTrafficPolicy: Local");
+  EXPECT_EQ(flags(), (std::map<FrontendType, bool>{{FrontendType::cluster_ip, false},
+                                                   {FrontendType::node_port, false}}));
+}
+
+// ---- 22, 23, 26: ranges, affinity, datagrams ---------------------------------------------------
+
+TEST_F(Conformance, Point22_RangesLimitLoadBalancerFrontendsOnly) {
+  balanced("loadBalancerSourceRanges: [' 10.0.0.0/8', '198.51.100.7/24 ', '2001:db8::/32']");
+  EXPECT_EQ(resolve(),
+            "default/web TCP IPv4 80 from 10.0.0.0/8 from 198.51.100.0/24\n"
+            "  cluster-ip 10.96.0.1:80 -> reject\n  node-port 192.0.2.1:30080 -> reject\n"
+            "  external-ip 198.51.100.1:80 -> reject\n  load-balancer 203.0.113.1:80 -> reject; limited\n");
+}
+
+TEST_F(Conformance, Point22_ARangeThatHoldsTheNodeLetsTheServicesAddressIn) {
+  balanced("loadBalancerSourceRanges: [192.0.2.0/24]");
+  EXPECT_EQ(resolve().substr(0, 63), "default/web TCP IPv4 80 from 192.0.2.0/24 from 203.0.113.1/32\n ");
+}
+
+TEST_F(Conformance, Point22_RangesOfTheOtherFamilyDeny) {
+  balanced("loadBalancerSourceRanges: ['2001:db8::/32']");
+  EXPECT_EQ(resolve().substr(0, 24), "default/web TCP IPv4 80\n");
+  EXPECT_EQ(reach("load-balancer 203.0.113.1:80"), "reject; limited");
+}
+
+TEST_F(Conformance, Point22_NoSecondMentionOfAnAddressLiftsItsLimits) {
+  balanced("loadBalancerSourceRanges: [10.0.0.0/8]", "203.0.113.1");
+  EXPECT_EQ(reach("load-balancer 203.0.113.1:80"), "reject; limited");
+  EXPECT_EQ(resolve().find("external-ip"), std::string::npos);
+}
+
+TEST_F(Conformance, Point23_AffinityLastsThreeHoursUnlessSaid) {
+  web("sessionAffinity: ClientIP");
+  EXPECT_EQ(resolve().substr(0, 39), "default/web TCP IPv4 80 affinity 10800\n");
+  objects_.clear();
+  web("sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}");
+  EXPECT_EQ(resolve().substr(0, 36), "default/web TCP IPv4 80 affinity 60\n");
+  objects_.clear();
+  web("sessionAffinity: None, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}");
+  EXPECT_EQ(resolve().substr(0, 24), "default/web TCP IPv4 80\n");
+}
+
+TEST_F(Conformance, Point26_EndpointsOfUdpThatServe) {
+  service("clusterIP: 10.96.0.1, ports: [{name: dns, port: 53, protocol: UDP}, {name: http, port: 80}]");
+  const std::string ports = "{name: dns, port: 53, protocol: UDP}, {name: http, port: 80}";
+  slice(endpoint("10.1.0.4") + "," + endpoint("10.1.0.1", terminating_.substr(2)) + "," +
+            endpoint("10.1.0.2", "conditions: {ready: false, serving: true}") + "," +
+            endpoint("10.1.0.3", "conditions: {ready: false, serving: false, terminating: true}"),
+        ports);
+  resolve();
+  const auto& resolved = resolved_.begin()->second->ports;
+  ASSERT_EQ(resolved.size(), 2U);
+  std::vector<std::string> serving;
+  for (const auto& [address, port] : resolved[0].serving) serving.push_back(address.with_port(port));
+  EXPECT_THAT(serving, ElementsAre("10.1.0.1:53", "10.1.0.2:53", "10.1.0.4:53"));
+  EXPECT_THAT(resolved[1].serving, IsEmpty()) << "of TCP nobody asks";
+}
+
+TEST_F(Conformance, EndpointsInTheNodesOwnNetwork) {
+  node_.local_addresses.push_back(IpAddress::parse("172.16.0.1").value());
+  web();
+  slice(endpoint("192.0.2.1", here_) + "," + endpoint("172.16.0.1") + "," + endpoint("192.0.2.2", there_));
+  EXPECT_EQ(cluster_ip(), "172.16.0.1:8080 node, 192.0.2.1:8080 local node, 192.0.2.2:8080");
+}
+
 // ---- 20, 21, 24: frontends -------------------------------------------------------------------
 
 TEST_F(Conformance, Point20_NodePortOnThePrimaryAddressesNeverLoopback) {
@@ -461,7 +550,7 @@ TEST_F(Conformance, AnAddressThatAServiceHasTwiceIsOneFrontend) {
       " spec: {type: LoadBalancer, clusterIP: 10.96.0.1, externalIPs: [198.51.100.1, 198.51.100.1], ports: "
       "[{port: 80}]}}\n";
   EXPECT_EQ(resolve(),
-            "default/web TCP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n  external-ip 198.51.100.1:80 -> "
+            "default/web TCP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n  load-balancer 198.51.100.1:80 -> "
             "reject\n");
 }
 

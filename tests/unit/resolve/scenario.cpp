@@ -17,6 +17,7 @@ std::string describe_set(const EndpointSet& set) {
     if (!text.empty()) text += ", ";
     text += endpoint.address.with_port(endpoint.port);
     if (endpoint.local) text += " local";
+    if (endpoint.node) text += " node";
     if (endpoint.weight != 1) text += fmt::format(" weight {}", endpoint.weight);
   }
   return text;
@@ -137,14 +138,18 @@ std::string describe(const ResolvedCluster& cluster) {
   std::string text;
   for (const auto& [key, service] : cluster) {
     for (const auto& port : service->ports) {
-      text += fmt::format("{} {} {} {}\n", port.key.to_string(), to_string(port.key.protocol),
+      text += fmt::format("{} {} {} {}", port.key.to_string(), to_string(port.key.protocol),
                           to_string(port.key.family), port.port);
+      if (port.affinity_seconds != 0) text += fmt::format(" affinity {}", port.affinity_seconds);
+      for (const Cidr& range : port.source_ranges) text += " from " + range.to_string();
+      text += "\n";
       for (const auto& frontend : port.frontends) {
         text += fmt::format("  {} {} -> {}", to_string(frontend.type),
                             frontend.address.with_port(frontend.port), describe_set(*frontend.for_outside));
         // Sets that are equal must be one object: plan shares tables by pointer.
         if (frontend.for_pods != frontend.for_outside)
           text += "; pods -> " + describe_set(*frontend.for_pods);
+        if (frontend.limited) text += "; limited";
         text += "\n";
       }
     }
