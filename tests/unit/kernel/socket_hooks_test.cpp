@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -161,6 +162,10 @@ class SocketHooksTest : public Sandbox {
     return service;
   }
 
+  // What clients are asked of by service "web", from the next serve() on.
+  uint32_t affinity_seconds_ = 0;
+  std::vector<Cidr> source_ranges_;
+
   std::set<abi::service_endpoint, BytesLess> gone_;  // with the last serve()
 
   // The data plane of one such service, and of another one with endpoints of its own. `leaving`:
@@ -168,7 +173,14 @@ class SocketHooksTest : public Sandbox {
   void serve(const std::vector<std::string>& endpoints, const std::vector<std::string>& of_another = {},
              const std::vector<std::string>& leaving = {}) {
     ResolvedCluster cluster;
-    cluster[{"default", "web"}] = make("web", kVip4, kVip6, endpoints, leaving);
+    auto web = make("web", kVip4, kVip6, endpoints, leaving);
+    for (ResolvedServicePort& port : web->ports) {
+      port.affinity_seconds = affinity_seconds_;
+      for (const Cidr& range : source_ranges_)
+        if (range.family() == port.key.family) port.source_ranges.push_back(range);
+      for (ResolvedFrontend& frontend : port.frontends) frontend.limited = !source_ranges_.empty();
+    }
+    cluster[{"default", "web"}] = web;
     cluster[{"default", "other"}] = make("other", "10.196.0.2", "fd00:196::2", of_another);
     auto maps = PinnedMaps::open(root_);
     ASSERT_TRUE(maps.ok()) << maps.error().message;
@@ -335,6 +347,54 @@ TEST_F(SocketHooksTest, Verdicts) {
     EXPECT_EQ(Socket(vip, SOCK_DGRAM).send("x", vip, 81), ECONNREFUSED);
     EXPECT_EQ(Socket(vip, SOCK_DGRAM).send("x", unused, 80), EHOSTUNREACH);
   }
+}
+
+// The node is one client, by its primary address.
+TEST_F(SocketHooksTest, SessionAffinity) {
+  attach();
+  affinity_seconds_ = 1000;
+  serve({"192.0.2.1", "192.0.2.2"});
+  Socket first("192.0.2.1", SOCK_DGRAM), second("192.0.2.2", SOCK_DGRAM);
+  ASSERT_EQ(first.bind("192.0.2.1", 8080), 0);
+  ASSERT_EQ(second.bind("192.0.2.2", 8080), 0);
+  const timeval at_once{0, 1000};
+  for (const Socket* server : {&first, &second})
+    ::setsockopt(server->get(), SOL_SOCKET, SO_RCVTIMEO, &at_once, sizeof at_once);
+  std::array<int, 2> received{};
+  for (int i = 0; i < 30; ++i) {
+    Socket client(kVip4, SOCK_DGRAM);
+    ASSERT_EQ(i % 2 == 0 ? client.connect(kVip4, 80) : 0, 0);
+    ASSERT_EQ(i % 2 == 0 ? client.send("hello") : client.send("hello", kVip4, 80), 0);
+    received[0] += first.receive() != "";
+    received[1] += second.receive() != "";
+  }
+  EXPECT_THAT(received, testing::UnorderedElementsAre(0, 30));
+  // Its endpoint goes: the other one it is, as after any change of the set.
+  serve({received[0] != 0 ? "192.0.2.2" : "192.0.2.1"});
+  Socket client(kVip4, SOCK_DGRAM);
+  ASSERT_EQ(client.send("hello", kVip4, 80), 0);
+  EXPECT_NE((received[0] != 0 ? second : first).receive(), "");
+}
+
+TEST_F(SocketHooksTest, SourceRangesLookAtTheNodesAddress) {
+  attach();
+  auto maps = PinnedMaps::open(root_);
+  ASSERT_TRUE(maps.ok());
+  abi::node_state state = *maps->read_node_state();
+  uint32_t ipv4[4];
+  IpAddress::parse("192.0.2.1")->to_be(ipv4);
+  state.addr4_be = ipv4[0];
+  IpAddress::parse("fd00:2::1")->to_be(state.addr6_be);
+  ASSERT_TRUE(maps->write_node_state(state).ok());
+  source_ranges_ = {*Cidr::parse("192.0.2.0/24"), *Cidr::parse("fd00:9::/64")};
+  serve({"192.0.2.1", "fd00:2::1"});
+  EXPECT_EQ(Socket(kVip4, SOCK_DGRAM).connect(kVip4, 80), 0);
+  EXPECT_EQ(Socket(kVip6, SOCK_DGRAM).connect(kVip6, 80), EHOSTUNREACH);
+  source_ranges_ = {*Cidr::parse("192.0.9.0/24"), *Cidr::parse("fd00:2::/64")};
+  serve({"192.0.2.1", "fd00:2::1"});
+  EXPECT_EQ(Socket(kVip4, SOCK_DGRAM).connect(kVip4, 80), EHOSTUNREACH);
+  EXPECT_EQ(Socket(kVip4, SOCK_DGRAM).send("hello", kVip4, 80), EHOSTUNREACH);
+  EXPECT_EQ(Socket(kVip6, SOCK_DGRAM).connect(kVip6, 80), 0);
 }
 
 TEST_F(SocketHooksTest, SocketsElsewhereAreLeftAlone) {
