@@ -8,6 +8,7 @@
 #define MAGLANE_EGRESS_H
 
 #include "bpf/count.h"
+#include "bpf/filter.h"
 #include "bpf/forward.h"
 #include "bpf/parse.h"
 
@@ -20,6 +21,9 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 
 	packet.from_pod = 0;
 	if (parse(ctx, &packet, family) != PARSED_OK)
+		return pass(ctx, REASON_NOT_OURS);
+	if (!filter_may_be_ours(tuple_src(&packet.tuple, family), tuple_dst(&packet.tuple, family),
+				family))
 		return pass(ctx, REASON_NOT_OURS);
 	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)

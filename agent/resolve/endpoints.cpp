@@ -109,7 +109,7 @@ std::vector<Candidate> gather(const ServicePortKey& port, Slices slices, const N
         candidate.endpoint.port = static_cast<uint16_t>(slice_port.port());
         candidate.endpoint.weight = weight_of(*slice);
         candidate.endpoint.node =
-            std::binary_search(node.own_addresses.begin(), node.own_addresses.end(), *address);
+            std::binary_search(node.stack_addresses.begin(), node.stack_addresses.end(), *address);
         const auto key = std::pair(candidate.endpoint.address, candidate.endpoint.port);
         const auto [known, added] = found.try_emplace(key, candidate);
         if (!added) settle(known->second, std::move(candidate));

@@ -30,6 +30,10 @@ NodeView node_view(const ClusterModel& cluster, const NodeContext& context) {
   view.primary_addresses = addresses;
   view.own_addresses.insert(view.own_addresses.end(), context.local_addresses.begin(), context.local_addresses.end());
   std::sort(view.own_addresses.begin(), view.own_addresses.end());
+  view.stack_addresses = context.node_addresses;
+  view.stack_addresses.insert(view.stack_addresses.end(), context.local_addresses.begin(),
+                              context.local_addresses.end());
+  std::sort(view.stack_addresses.begin(), view.stack_addresses.end());
   if (!context.node_port_addresses.empty()) {
     addresses.insert(addresses.end(), context.local_addresses.begin(), context.local_addresses.end());
     std::erase_if(addresses, [&](const IpAddress& address) {

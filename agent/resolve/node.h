@@ -29,6 +29,7 @@ struct NodeView {
   std::vector<IpAddress> node_port_addresses;  // where node ports listen: sorted, each once, never loopback
   std::vector<IpAddress> own_addresses;        // all that are this node's: sorted
   std::vector<IpAddress> primary_addresses;    // by which others know it
+  std::vector<IpAddress> stack_addresses;      // that its network stack has for its own: sorted
   bool operator==(const NodeView&) const = default;
 };
 

@@ -123,6 +123,19 @@ TEST_F(ConfigTest, EveryFlag) {
   EXPECT_EQ(config.log_level, "debug");
 }
 
+TEST_F(ConfigTest, Point18_WhoIsAPod) {
+  EXPECT_EQ(good({"--manifests", "/m"}).pods_by, unsigned{abi::PODS_BY_DEVICE | abi::PODS_BY_CLUSTER_CIDR});
+  const auto by = [](const char* how) { return good({"--manifests", "/m", "--pod-detection", how}).pods_by; };
+  EXPECT_EQ(by("cluster-cidr"), unsigned{abi::PODS_BY_CLUSTER_CIDR});
+  EXPECT_EQ(by("node-cidr"), unsigned{abi::PODS_BY_NODE_CIDR});
+  EXPECT_EQ(by("interface"), unsigned{abi::PODS_BY_DEVICE});
+  EXPECT_EQ(by("auto"), unsigned{abi::PODS_BY_DEVICE | abi::PODS_BY_CLUSTER_CIDR});
+  EXPECT_EQ(bad_flag("--pod-detection", "bridge"),
+            "maglane-agent: --pod-detection: \"bridge\" is none of auto, cluster-cidr, node-cidr, interface; see "
+            "`maglane-agent --help`\n");
+  EXPECT_EQ(good({"--manifests", "/m", "--affinity-entries", "2048"}).affinity_entries, 2048U);
+}
+
 TEST_F(ConfigTest, EveryKeyOfTheFile) {
   Config config = good(with_file(R"(
 node-name: n

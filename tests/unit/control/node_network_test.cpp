@@ -130,6 +130,22 @@ TEST_F(NodeNetworkTest, TheNodesInternalAddressWinsIfItIsHere) {
   EXPECT_EQ(view.primary_ipv6, *IpAddress::parse("2001:db8::7"));
 }
 
+TEST_F(NodeNetworkTest, Point18_ThePodCidrsAreTheNodeObjects) {
+  add_link(2, "eth0");
+  add_address(2, "192.0.2.5");
+  config_.uplinks = {"eth0"};
+  config_.pods_by = abi::PODS_BY_NODE_CIDR;
+  EXPECT_EQ(view_network(network_, config_, nullptr).complaints.size(), 1U);
+  v1::Node node;
+  node.mutable_spec()->set_pod_cidr("10.244.1.0/24");
+  EXPECT_THAT(view_network(network_, config_, &node).pod_cidrs, ElementsAre(*Cidr::parse("10.244.1.0/24")));
+  for (const char* cidr : {"fd00:1::/64", "10.244.2.0/24", "10.244.3.0/24"})
+    node.mutable_spec()->add_pod_cidrs(cidr);
+  NodeNetwork view = view_network(network_, config_, &node);
+  EXPECT_THAT(view.pod_cidrs, ElementsAre(*Cidr::parse("fd00:1::/64"), *Cidr::parse("10.244.2.0/24")));
+  EXPECT_THAT(view.complaints, IsEmpty());
+}
+
 TEST_F(NodeNetworkTest, AnUplinkThatMatchesAPodPattern) {
   add_link(2, "veth0");
   add_address(2, "192.0.2.5");

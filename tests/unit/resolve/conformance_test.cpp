@@ -470,6 +470,11 @@ TEST_F(Conformance, EndpointsInTheNodesOwnNetwork) {
   web();
   slice(endpoint("192.0.2.1", here_) + "," + endpoint("172.16.0.1") + "," + endpoint("192.0.2.2", there_));
   EXPECT_EQ(cluster_ip(), "172.16.0.1:8080 node, 192.0.2.1:8080 local node, 192.0.2.2:8080");
+  // An address that only the Node object gives the node is none that its stack would take.
+  objects_ +=
+      "{apiVersion: v1, kind: Node, metadata: {name: node-a}, status: {addresses: [{type: InternalIP, "
+      "address: 192.0.2.2}]}}\n";
+  EXPECT_EQ(cluster_ip(), "172.16.0.1:8080 node, 192.0.2.1:8080 local node, 192.0.2.2:8080");
 }
 
 // ---- 20, 21, 24: frontends -------------------------------------------------------------------
