@@ -48,7 +48,7 @@ TEST_F(Loader, PinsMapsAndPrograms) {
                           "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_pod", "tc_uplink",
                           "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
+              UnorderedElementsAre("backends", "counters", "devices", "flow_bits", "flows4", "flows6", "frontends",
                                    "frontend_values", "maglev", "node_state", "pod_namespaces", "scratches",
                                    "services", "sockets",
                                    "vip_bits"));
