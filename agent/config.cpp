@@ -127,6 +127,9 @@ constexpr std::array<std::pair<const char*, uint32_t>, 4> kPodDetection = {
 constexpr std::array<std::pair<const char*, const char*>, 5> kLevels = {
     {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warn", "warn"}, {"error", "error"}}};
 
+constexpr std::array<std::pair<const char*, SocketTranslation>, 3> kSockets = {
+    {{"host", SocketTranslation::host}, {"all", SocketTranslation::all}, {"off", SocketTranslation::off}}};
+
 Status take_level(const Values& values, std::string& out) {
   const char* level = nullptr;
   if (auto s = take_choice(values, kLevels, level); !s) return s;
@@ -175,6 +178,9 @@ const std::vector<Option>& options() {
        [](const Values& v, Config&) { return take_network_model(v); }},
       {"xdp", Kind::one, "MODE", "XDP on the uplinks: auto, native, generic or off (default: auto)",
        [](const Values& v, Config& c) { return take_choice(v, kXdp, c.xdp); }},
+      {"socket-translation", Kind::one, "WHO",
+       "Whose sockets connect to endpoints directly: host (the node's own), all (pods', too) or off (default: host)",
+       [](const Values& v, Config& c) { return take_choice(v, kSockets, c.socket_translation); }},
       {"flow-table-size", Kind::one, "N", "Flow entries of each family, two a connection, rounded up to a multiple of 31 (default: 524288)",
        [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 26, 1, c.flow_table_size); }},
       {"affinity-entries", Kind::one, "N",

@@ -28,6 +28,7 @@ struct Config {
   uint32_t pods_by = uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR;  // enum pods_by
   bool masquerade_all = false;
   XdpPolicy xdp = XdpPolicy::automatic;
+  SocketTranslation socket_translation = SocketTranslation::host;
   std::string bpffs;
   std::string socket;
   uint32_t flow_table_size = 524288;

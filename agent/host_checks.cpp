@@ -33,6 +33,7 @@ DataPlaneOptions data_plane_options(const Config& config) {
   options.ipv4 = serves(config, Family::ipv4);
   options.ipv6 = serves(config, Family::ipv6) && std::filesystem::exists("/proc/sys/net/ipv6");
   options.masquerade_all = config.masquerade_all;
+  options.socket_translation = config.socket_translation;
   options.snat_ports = config.snat_ports;
   options.pod_cidrs = config.pod_cidrs;
   options.pods_by = config.pods_by;

@@ -13,6 +13,7 @@
 #include "agent/host_checks.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
+#include "agent/kernel/sock_diag.h"
 #include "agent/plan/diff.h"
 
 namespace maglane {
@@ -84,6 +85,8 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       data_plane_(std::move(data_plane)),
       maps_(std::move(maps)),
       attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
+      socket_hooks_(bpffs_, data_plane_, config.socket_translation),
+      pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
@@ -230,7 +233,39 @@ Status Reconciler::apply(std::span<const Operation> operations) {
     wait_grace_period();
     maps_.release_retired();
   }
-  return maps_.apply(operations.subspan(cleanup));
+  if (auto s = maps_.apply(operations.subspan(cleanup)); !s) return s;
+  look_after_sockets(operations);
+  return ok_status();
+}
+
+// What the node's UDP sockets know of endpoints that are gone is forgotten with their flows.
+void Reconciler::look_after_sockets(std::span<const Operation> operations) {
+  std::set<abi::service_endpoint, BytesLess> gone;
+  for (const Operation& operation : operations)
+    if (const auto* forget = std::get_if<ForgetEndpoint>(&operation)) gone.insert(forget->endpoint);
+  if (gone.empty() || config_.socket_translation == SocketTranslation::off) return;
+  auto connected = maps_.forget_sockets(gone);
+  if (!connected) {
+    spdlog::error("sockets: {}", connected.error().message);
+    return;
+  }
+  stale_sockets_.merge(*connected);
+  end_stale_sockets();
+}
+
+void Reconciler::end_stale_sockets() {
+  socket_complaints_.clear();
+  auto ended = end_udp_sockets(stale_sockets_);
+  if (ended && *ended < stale_sockets_.size()) {
+    auto of_pods = pod_namespaces_.end_udp_sockets(stale_sockets_);
+    ended = of_pods ? Result<uint32_t>(*ended + *of_pods) : Result<uint32_t>(of_pods.error());
+  }
+  if (!ended) {
+    socket_complaints_ = {{"sockets", fmt::format("UDP sockets stay connected to endpoints that are gone: {}",
+                                                  ended.error().message)}};
+  } else if (*ended > 0) {
+    spdlog::info("sockets: {} UDP sockets were connected to endpoints that are gone", *ended);
+  }
 }
 
 // ---- the network -----------------------------------------------------------------
@@ -280,14 +315,20 @@ Status Reconciler::write_node_state() {
 void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
-  Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_);
-  log_attachments(before);
   attach_complaints_.clear();
-  if (attached) {
+  // Of the pods that this agent may serve so, before its programs are there.
+  const bool pods = config_.socket_translation == SocketTranslation::all;
+  pod_complaints_ = pod_namespaces_.update(pods ? view_.devices : std::vector<WantedDevice>{});
+  // A device may have gone meanwhile; the network's news of that will come.
+  for (const Status& attached :
+       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_),
+        socket_hooks_.attach()}) {
+    if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
+  }
+  log_attachments(before);
+  if (attach_complaints_.empty()) {
     attach_backoff_.reset();
   } else {
-    // A device may have gone meanwhile; the network's news of that will come.
-    attach_complaints_ = {{"attaching", attached.error().message}};
     attach_due_ = Clock::now() + attach_backoff_.step();
   }
   publish();
@@ -313,6 +354,10 @@ void Reconciler::expire() {
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
+  if (!stale_sockets_.empty()) {
+    end_stale_sockets();
+    stale_sockets_.clear();
+  }
   if (failed_before == expiry_complaints_.empty()) publish();
 }
 
@@ -321,7 +366,7 @@ void Reconciler::expire() {
 void Reconciler::publish() {
   std::set<Complaint> complaints;
   for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_}) {
+                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {
@@ -348,6 +393,13 @@ void Reconciler::publish() {
       attachment->set_hook(std::string(to_string(a.hook)));
       attachment->set_mode(a.mode);
       attachment->set_note(a.note);
+    }
+    if (!socket_hooks_.where().empty()) {
+      v1::Attachment* attachment = status.add_attachments();
+      attachment->set_device(socket_hooks_.where());
+      attachment->set_role("sockets");
+      attachment->set_hook("cgroup");
+      attachment->set_mode(std::string(to_string(socket_hooks_.wanted())));
     }
     status.set_node_address_ipv4(view_.primary_ipv4 ? view_.primary_ipv4->to_string() : "");
     status.set_node_address_ipv6(view_.primary_ipv6 ? view_.primary_ipv6->to_string() : "");

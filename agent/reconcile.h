@@ -12,6 +12,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -26,6 +27,8 @@
 #include "agent/kernel/loader.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
+#include "agent/kernel/pod_namespaces.h"
+#include "agent/kernel/socket_hooks.h"
 #include "agent/node_network.h"
 #include "agent/plan/operation.h"
 #include "agent/plan/planner.h"
@@ -75,6 +78,8 @@ class Reconciler {
   Status write_node_state();
   void attach();
   void expire();
+  void look_after_sockets(std::span<const Operation> operations);
+  void end_stale_sockets();
   void log_attachments(const std::vector<Attachment>& before);
   void publish();
   const v1::Node* own_node() const;
@@ -90,10 +95,16 @@ class Reconciler {
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
   Attacher attacher_;
+  SocketHooks socket_hooks_;
+  PodNamespaces pod_namespaces_;
 
   Resolver resolver_;
   std::unique_ptr<Planner> planner_;  // from the first update on
   std::optional<Plan> plan_;          // what the maps hold; nothing: they are to be read
+
+  // UDP sockets to be ended, once more after a while: a connect that was under way when they were
+  // looked for is found then.
+  std::map<uint64_t, abi::socket_peer> stale_sockets_;
 
   unsigned network_changes_ = 0;  // NetworkChange bits not yet acted on
   bool epoch_due_ = true;         // much may have changed while no agent was there
@@ -106,7 +117,7 @@ class Reconciler {
 
   // What is wrong at present, by where it was found.
   std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
-      expiry_complaints_;
+      expiry_complaints_, socket_complaints_, pod_complaints_;
   std::set<Complaint> published_;
   std::vector<v1::Event> events_;
 };

@@ -437,6 +437,47 @@ struct device {
 };
 MAGLANE_ASSERT_SIZE(struct device, 4);
 
+/* ---- sockets whose destination was translated -------------------------------- */
+
+enum socket_kind {
+	SOCKET_CONNECTED = 1, /* the socket's peer: found by the cookie alone, address and port are 0 */
+	SOCKET_SENDS_TO = 2,  /* unconnected UDP: found by the frontend's address and port */
+	SOCKET_HEARS_FROM = 3, /* unconnected UDP: found by the endpoint's address and port */
+};
+
+struct socket_key {
+	__u64 cookie; /* the kernel's number of the socket, never used again */
+	__be32 addr_be[4];
+	__be16 port_be;
+	__u8 kind;   /* enum socket_kind */
+	__u8 family; /* enum family of the address; 0 for SOCKET_CONNECTED */
+	__u32 pad;
+};
+MAGLANE_ASSERT_SIZE(struct socket_key, 32);
+
+/* Map "sockets", LRU hash. Written by the hooks at sockets. */
+struct socket_peer {
+	__be32 frontend_addr_be[4]; /* what the program named */
+	__be32 endpoint_addr_be[4]; /* where it goes */
+	__be16 frontend_port_be;
+	__be16 endpoint_port_be;
+	__u8 protocol;
+	__u8 family; /* enum family, of both; IPv4 also where an IPv6 socket has a mapped address */
+	__u8 pad[2];
+	__u32 backend_id;
+	__u32 service_id;
+};
+MAGLANE_ASSERT_SIZE(struct socket_peer, 48);
+
+/* Whose sockets are served at the socket. */
+enum socket_translation { SOCKETS_OFF = 0, SOCKETS_HOST = 1, SOCKETS_ALL = 2 };
+
+/* Map "pod_namespaces", hash by the cookie of a pod's network namespace (netns cookie). */
+struct pod_namespace {
+	__u32 ifindex; /* the pod's device on the node */
+};
+MAGLANE_ASSERT_SIZE(struct pod_namespace, 4);
+
 /* ---- constants at load time -------------------------------------------------- */
 
 enum { MAX_POD_CIDRS = 16, MAX_SERVICE_CIDRS = 4 };
@@ -473,6 +514,9 @@ struct node_config {
 	/* ICMP errors that a CPU sends a second, and at once after a pause; 0: as many as there
 	 * are reasons for. */
 	__u32 refusals_per_second;
+	__u8 socket_translation; /* enum socket_translation */
+	__u8 pad[7];
+	__u64 netns_cookie; /* of the node's own network namespace */
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
 	__u16 snat_port_min[2];
@@ -486,7 +530,7 @@ struct node_config {
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 840);
+MAGLANE_ASSERT_SIZE(struct node_config, 856);
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -495,6 +539,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 840);
 #define MAGLANE_REASONS(X)                                                                             \
 	X(NOT_IP, "not_ip", PASS, "neither IPv4 nor IPv6, or a family that is switched off")           \
 	X(NOT_OURS, "not_ours", PASS, "belongs to no flow and to no frontend")                         \
+	X(CONNECTED, "connected", PASS, "a connection or datagram of a socket that goes to the endpoint itself") \
 	X(TO_TC, "to_tc", PASS, "XDP left a packet of a flow to tc on the same device")                \
 	X(TRANSMITTED, "transmitted", SEND, "sent back out of the device it came from")                \
 	X(REDIRECTED, "redirected", SEND, "sent out of another device, next hop cached")               \
@@ -531,7 +576,7 @@ enum reason {
 };
 
 /* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
-enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_TC_EGRESS = 2, HOOKS = 3 };
+enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_TC_EGRESS = 2, HOOK_SOCKET = 3, HOOKS = 4 };
 
 struct counter {
 	__u64 packets;

@@ -15,18 +15,12 @@
 #include "bpf/select.h"
 
 /* A line of the table in which the endpoint is looked for. */
-static long affinity_look_at(__u32 n, void *unused)
+static long affinity_look_at(__u32 n, struct affinity_search **context)
 {
-	struct scratch *scratch = scratch_of(CTX_HOOK);
-	struct affinity_search *search;
-	const struct maglev_line *ids;
-	__u32 line;
+	struct affinity_search *search = *context;
+	__u32 line = search->table.offset / MAGLEV_LINE_ENTRIES + n;
+	const struct maglev_line *ids = bpf_map_lookup_elem(&maglev, &line);
 
-	if (!scratch)
-		return 1;
-	search = &scratch->affinity_search;
-	line = search->table.offset / MAGLEV_LINE_ENTRIES + n;
-	ids = bpf_map_lookup_elem(&maglev, &line);
 	if (!ids)
 		return 1;
 	for (__u32 i = 0; i < MAGLEV_LINE_ENTRIES; i++) {
@@ -60,7 +54,7 @@ static __always_inline int affinity_find(struct affinity_search *search,
 			return 1;
 	}
 	bpf_loop((table->size + MAGLEV_LINE_ENTRIES - 1) / MAGLEV_LINE_ENTRIES, affinity_look_at,
-		 NULL, 0);
+		 &search, 0);
 	return search->found;
 }
 
@@ -95,22 +89,15 @@ static __always_inline __u32 affinity_pick(struct affinity_search *search,
 							      search->made.backend_id;
 }
 
-/*
- * The id of the client's backend, 0 if the table is wrong. REQUIRES: table->size > 0,
- * frontend->affinity_seconds > 0, the client's address in the key of the scratch's search.
- * A function of its own: its variables are not on the stack where flows are made.
- */
-static __noinline __u32 affinity_select(const struct frontend *frontend,
-					const struct table_ref *table, __u64 hash)
+/* The id of the client's backend, 0 if the table is wrong. REQUIRES: table->size > 0,
+ * frontend->affinity_seconds > 0, the client's address in search->key. */
+static __always_inline __u32 affinity_select_with(struct affinity_search *search,
+						  const struct frontend *frontend,
+						  const struct table_ref *table, __u64 hash)
 {
-	struct scratch *scratch = scratch_of(CTX_HOOK);
-	struct affinity_search *search;
 	struct affinity *known;
 	__u32 now = clock_slot();
 
-	if (!scratch)
-		return 0;
-	search = &scratch->affinity_search;
 	search->key.service_id = frontend->service_id;
 	known = bpf_map_lookup_elem(&affinity, &search->key);
 	if (!known || !affinity_is_fresh(frontend, known, now) ||
@@ -121,6 +108,16 @@ static __noinline __u32 affinity_select(const struct frontend *frontend,
 		known->slot = now;
 	}
 	return search->backend_id;
+}
+
+/* The same with the scratch's search. A function of its own: its variables are not on the stack
+ * where flows are made. */
+static __noinline __u32 affinity_select(const struct frontend *frontend,
+					const struct table_ref *table, __u64 hash)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+
+	return scratch ? affinity_select_with(&scratch->affinity_search, frontend, table, hash) : 0;
 }
 
 #endif

@@ -55,6 +55,9 @@ MAGLANE_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinit
 MAGLANE_MAP(gone_endpoints, BPF_MAP_TYPE_HASH, struct service_endpoint, __u32, 65536,
 	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);
+MAGLANE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, struct socket_key, struct socket_peer, 131072, 0);
+MAGLANE_MAP(pod_namespaces, BPF_MAP_TYPE_HASH, __u64, struct pod_namespace, 4096,
+	    BPF_F_NO_PREALLOC);
 
 const volatile struct node_config config __weak = {};
 #else

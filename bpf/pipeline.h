@@ -136,19 +136,6 @@ static __always_inline int needs_source_translation(struct packet *packet,
 	return !(backend->flags & BACKEND_LOCAL);
 }
 
-static __always_inline int node_address(__be32 *address, int family)
-{
-	__u32 zero = 0;
-	struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
-
-	if (!state)
-		return 0;
-	addr_copy(address, family == FAMILY_IPV4 ? &state->addr4_be : state->addr6_be, family);
-	if (family == FAMILY_IPV4)
-		return address[0] != 0;
-	return (address[0] | address[1] | address[2] | address[3]) != 0;
-}
-
 /*
  * Whether a pod opens a connection of no service whose replies would be taken for those of one
  * that we translate: it uses an endpoint through the service and directly, from one port.

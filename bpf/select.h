@@ -62,6 +62,20 @@ static __always_inline enum source_class source_class(struct packet *packet, int
 									   SOURCE_OUTSIDE;
 }
 
+/* The node's primary address, by which others know it. 0: it has none of the family. */
+static __always_inline int node_address(__be32 *address, int family)
+{
+	__u32 zero = 0;
+	struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
+
+	if (!state)
+		return 0;
+	addr_copy(address, family == FAMILY_IPV4 ? &state->addr4_be : state->addr6_be, family);
+	if (family == FAMILY_IPV4)
+		return address[0] != 0;
+	return (address[0] | address[1] | address[2] | address[3]) != 0;
+}
+
 /* Whether the source may open connections to a frontend with FRONTEND_SOURCE_RANGES. */
 static __always_inline int source_allowed(const struct frontend *frontend, const __be32 *source,
 					  struct source_range_key *key, int family)

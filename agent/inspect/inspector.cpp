@@ -8,6 +8,7 @@
 
 #include "agent/inspect/names.h"
 #include "agent/inspect/selector.h"
+#include "agent/inspect/sockets.h"
 #include "agent/inspect/stats.h"
 #include "agent/inspect/tables.h"
 
@@ -79,6 +80,20 @@ Result<v1::BackendList> Inspector::list_backends() const {
   auto contents = maps_.read_contents();
   if (!contents) return contents.error();
   return inspect::list_backends(*contents);
+}
+
+Result<v1::SocketList> Inspector::list_sockets() const {
+  auto contents = maps_.read_contents();
+  if (!contents) return contents.error();
+  std::map<uint32_t, std::string> names;
+  for (const auto& [id, info] : contents->services) names.emplace(id, service_name(info));
+  std::vector<SocketRecord> records;
+  auto status = maps_.each_socket([&](const abi::socket_key& key, const abi::socket_peer& peer) {
+    records.emplace_back(key, peer);
+    return true;
+  });
+  if (!status) return status.error();
+  return inspect::list_sockets(std::move(records), names);
 }
 
 Result<v1::MaglevInfo> Inspector::show_maglev(const std::string& service) const {

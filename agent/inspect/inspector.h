@@ -31,6 +31,7 @@ class Inspector {
   Result<v1::ServiceList> list_services() const;
   Result<v1::ServiceList> show_service(const std::string& service) const;
   Result<v1::BackendList> list_backends() const;
+  Result<v1::SocketList> list_sockets() const;
   Result<v1::AffinityList> list_affinity() const;
   Result<v1::MaglevInfo> show_maglev(const std::string& service) const;
   Result<v1::Stats> read_stats(bool all) const;

@@ -29,7 +29,7 @@ constexpr std::array<Reason, abi::REASON_COUNT> kReasons = {{
 #undef X
 }};
 
-constexpr std::array<const char*, abi::HOOKS> kHooks = {"xdp", "tc", "tc-egress"};
+constexpr std::array<const char*, abi::HOOKS> kHooks = {"xdp", "tc", "tc-egress", "socket"};
 
 uint32_t live_frontends(const MapContents& contents) {
   return static_cast<uint32_t>(

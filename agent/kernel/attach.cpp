@@ -15,6 +15,7 @@
 #include <cstring>
 #include <set>
 
+#include "agent/kernel/socket_hooks.h"
 #include "agent/kernel/tc_filter.h"
 
 namespace maglane {
@@ -347,6 +348,7 @@ Status remove_everything(const std::string& bpffs_root) {
       RemoveAttachment step{entry.pin, entry.filter, entry.ifindex, entry.hook};
       if (auto s = remove_attachment(bpffs, step); !s) return s;
     }
+    if (auto s = remove_socket_hooks(bpffs); !s) return s;
     if (auto s = bpffs.remove_all(); !s) return s;
   }
   return remove_stray_filters();

@@ -103,7 +103,20 @@ abi::table_seed random_seed() {
   return seed;
 }
 
-Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed) {
+std::string_view to_string(SocketTranslation translation) {
+  switch (translation) {
+    case SocketTranslation::off:
+      return "off";
+    case SocketTranslation::host:
+      return "host";
+    case SocketTranslation::all:
+      return "all";
+  }
+  return "";
+}
+
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
+                                          uint64_t netns_cookie) {
   abi::node_config config{};
   config.hz = hz;
   config.slot_shift = slot_shift_for(hz);
@@ -111,6 +124,8 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.ipv6 = options.ipv6;
   config.masquerade_all = options.masquerade_all;
   config.refusals_per_second = kRefusalsPerSecond;
+  config.socket_translation = static_cast<uint8_t>(options.socket_translation);
+  config.netns_cookie = netns_cookie;
   config.pods_by = static_cast<uint8_t>(options.pods_by);
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
     return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "agent/base/ip.h"
@@ -21,10 +22,20 @@ struct PortRange {
   auto operator<=>(const PortRange&) const = default;
 };
 
+// Whose sockets get their endpoint when they connect, so that their packets need no translation:
+// nobody's; those in the node's own network namespace; those of its pods, too.
+enum class SocketTranslation : uint8_t {
+  off = abi::SOCKETS_OFF,
+  host = abi::SOCKETS_HOST,
+  all = abi::SOCKETS_ALL
+};
+std::string_view to_string(SocketTranslation translation);  // "off", "host", "all"
+
 struct DataPlaneOptions {
   bool ipv4 = true;
   bool ipv6 = true;
   bool masquerade_all = false;
+  SocketTranslation socket_translation = SocketTranslation::host;
   std::vector<PortRange> snat_ports = {{1024, 29999}, {61000, 65535}};  // one or two
   std::vector<Cidr> pod_cidrs;
   std::vector<Cidr> service_cidrs;
@@ -48,8 +59,10 @@ uint32_t kernel_hz();
 // So that a slot, hz >> shift of a second, is nearest to one second.
 uint32_t slot_shift_for(uint32_t hz);
 
-// Fails if there are more CIDRs or port ranges than the ABI holds.
-Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed);
+// `netns_cookie`: of the network namespace that the node's own sockets are in. Fails if there are
+// more CIDRs or port ranges than the ABI holds.
+Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
+                                          uint64_t netns_cookie);
 
 abi::prefix make_prefix(const Cidr& cidr);
 

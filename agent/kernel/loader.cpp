@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +16,8 @@
 #include <set>
 
 #include "agent/kernel/libbpf_log.h"
+#include "agent/kernel/netns.h"
+#include "agent/kernel/socket_hooks.h"
 
 // The skeleton names the type of the constants in the global namespace.
 using maglane::abi::node_config;
@@ -60,6 +63,14 @@ void set_sizes(bpf_object* object, const DataPlaneOptions& options) {
   set("frontend_values", options.frontend_values());
   set("affinity", options.affinity_entries);
   set("maglev", options.maglev_entries / abi::MAGLEV_LINE_ENTRIES);
+}
+
+// A kernel that has no such hooks takes the others all the same.
+void leave_out_socket_programs(bpf_object* object) {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    if (is_socket_program(bpf_program__name(program))) bpf_program__set_autoload(program, false);
+  }
 }
 
 // Several compilation units define `config` weakly; the BTF says where the one is that counts.
@@ -211,11 +222,14 @@ Fd duplicate(int fd) {
 Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& options) {
   auto seed = pinned_seed(bpffs);
   if (!seed) return seed.error();
-  auto config = make_node_config(options, kernel_hz(), *seed);
+  auto cookie = netns_cookie();
+  if (!cookie) return cookie.error();
+  auto config = make_node_config(options, kernel_hz(), *seed, *cookie);
   if (!config) return config.error();
   auto object = open_object();
   if (!object) return object.error();
   set_sizes(object->get(), options);
+  if (options.socket_translation == SocketTranslation::off) leave_out_socket_programs(object->get());
   if (auto s = set_constants(object->get(), *config); !s) return s.error();
   auto pinned = open_pinned(bpffs, object->get());
   if (!pinned) return pinned.error();
@@ -235,7 +249,10 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object->get()) {
-    data_plane.programs_.emplace(bpf_program__name(program), duplicate(bpf_program__fd(program)));
+    if (bpf_program__autoload(program))
+      data_plane.programs_.emplace(bpf_program__name(program), duplicate(bpf_program__fd(program)));
+    else
+      ::unlink(bpffs.program(bpf_program__name(program)).c_str());
   }
   if (auto s = data_plane.pin(bpffs, pin_order(*pinned, replace), *seed); !s) return s.error();
   spdlog::info("tables: {} flow entries of each family (--flow-table-size {}), {} frontends",

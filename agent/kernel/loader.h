@@ -26,7 +26,8 @@ class DataPlane {
   // refuses a program.
   static Result<DataPlane> load(const Bpffs& bpffs, const DataPlaneOptions& options);
 
-  // Of "xdp_uplink", "tc_uplink", "tc_pod", "expire", "tc_egress", "clock", "forget", "remove_flow"; owned by this.
+  // Of "xdp_uplink", "tc_uplink", "tc_pod", "tc_egress", "expire", "clock", "forget", "remove_flow",
+  // and unless sockets are switched off "sock_connect4" and its like; owned by this.
   int program(const std::string& name) const { return programs_.at(name).get(); }
   // By the name in bpf/maps.h; owned by this.
   int map(const std::string& name) const { return maps_.at(name).get(); }

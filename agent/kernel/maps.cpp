@@ -38,6 +38,7 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"affinity", sizeof(abi::affinity_key), sizeof(abi::affinity)},
     {"gone_endpoints", sizeof(abi::service_endpoint), sizeof(uint32_t)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
+    {"sockets", sizeof(abi::socket_key), sizeof(abi::socket_peer)},
 }};
 
 // The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
@@ -61,7 +62,7 @@ void end_strings(abi::service_info& info) {
 
 bool is_mapped(size_t map) {
   return map != kServices && map != kDevices && map != kCounters && map != kSourceRanges && map != kAffinity &&
-         map != kGoneEndpoints;
+         map != kGoneEndpoints && map != kSockets;
 }
 
 // Of a flow of UDP through a service: where it leads.
@@ -186,6 +187,7 @@ Result<MapContents> PinnedMaps::read_contents(bool flows) const {
   });
   if (!status) return status.error();
   if (!flows) return contents;
+  if (auto s = impl_->add_udp_endpoints_of_sockets(contents.udp_endpoints); !s) return s.error();
   each_flow4(impl_->flows4, [&](const FlowEntry4& flow) {
     if (const auto endpoint = udp_endpoint(flow, abi::FAMILY_IPV4)) contents.udp_endpoints.insert(*endpoint);
     return true;
@@ -271,7 +273,7 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   add(kFrontends, impl_->frontends.size(), impl_->frontends.capacity());
   add(kFlows4, count_flows4(impl_->flows4), impl_->flows4.size() * abi::TABLE_SLOTS);
   add(kFlows6, count_flows6(impl_->flows6), impl_->flows6.size() * abi::TABLE_SLOTS);
-  for (const MapIndex index : {kServices, kDevices, kSourceRanges, kAffinity}) {
+  for (const MapIndex index : {kServices, kDevices, kSourceRanges, kAffinity, kSockets}) {
     auto count = count_entries(impl_->maps[index]);
     if (!count) return count.error();
     add(index, *count, impl_->maps[index].capacity());

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -57,6 +58,13 @@ class PinnedMaps {
   Status remove_flow(const abi::tuple4& key);
   Status remove_flow(const abi::tuple6& key);
 
+  // Translated sockets. Stops early when `visit` returns false.
+  Status each_socket(const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const;
+  // Forgets that unconnected sockets use endpoints that are gone: their next datagram finds another.
+  // Returns the connected ones, by cookie: their datagrams pass no hook (end_udp_sockets). REQUIRES:
+  // an RCU grace period since the frontends changed.
+  Result<std::map<uint64_t, abi::socket_peer>> forget_sockets(
+      const std::set<abi::service_endpoint, BytesLess>& gone);
   // Clients that session affinity holds to an endpoint, in no order.
   Result<std::vector<AffinityEntry>> read_affinity() const;
 

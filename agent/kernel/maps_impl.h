@@ -29,6 +29,7 @@ enum MapIndex {
   kAffinity,
   kGoneEndpoints,
   kCounters,
+  kSockets,
   kMapCount
 };
 
@@ -69,6 +70,7 @@ struct PinnedMaps::Impl {
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
   Status remove_flow(abi::remove_call& call) const;
+  Status add_udp_endpoints_of_sockets(std::set<abi::service_endpoint, BytesLess>& endpoints) const;
   Status apply_to_memory(const Operation& operation);
   Status forget(std::span<const Operation> run);
   Status forget_flows() const;

@@ -16,6 +16,8 @@ enum flow_seen abi_flow_seen SEC(".data");
 enum device_flag abi_device_flag SEC(".data");
 enum reason abi_reason SEC(".data");
 enum hook abi_hook SEC(".data");
+enum socket_kind abi_socket_kind SEC(".data");
+enum socket_translation abi_socket_translation SEC(".data");
 struct forget_call abi_forget_call SEC(".data");
 struct expire_call abi_expire_call SEC(".data");
 struct clock_call abi_clock_call SEC(".data");

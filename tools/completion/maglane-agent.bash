@@ -13,10 +13,11 @@ _maglane_agent() {
     --network-model) choices="none" ;;
     --pod-detection) choices="auto cluster-cidr node-cidr interface" ;;
     --xdp) choices="auto native generic off" ;;
+    --socket-translation) choices="host all off" ;;
     --log-level) choices="trace debug info warn error" ;;
-    *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --pod-detection --service-cidr --node-port-addresses
-                --masquerade-all --network-model --xdp --flow-table-size --affinity-entries --maglev-entries --snat-ports --bpffs --socket
-                --log-level --cleanup --help --version" ;;
+    *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --pod-detection --service-cidr
+                --node-port-addresses --masquerade-all --network-model --xdp --socket-translation --flow-table-size
+                --affinity-entries --maglev-entries --snat-ports --bpffs --socket --log-level --cleanup --help --version" ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
 }

@@ -29,6 +29,7 @@ void add_status(CLI::App& app, Invocation& invocation);
 void add_service(CLI::App& app, Invocation& invocation);
 void add_backend(CLI::App& app, Invocation& invocation);
 void add_flow(CLI::App& app, Invocation& invocation);
+void add_socket(CLI::App& app, Invocation& invocation);
 void add_maglev(CLI::App& app, Invocation& invocation);
 void add_affinity(CLI::App& app, Invocation& invocation);
 void add_stats(CLI::App& app, Invocation& invocation);

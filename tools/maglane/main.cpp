@@ -42,6 +42,7 @@ void declare(CLI::App& app, Invocation& invocation) {
   add_service(app, invocation);
   add_backend(app, invocation);
   add_flow(app, invocation);
+  add_socket(app, invocation);
   add_maglev(app, invocation);
   add_affinity(app, invocation);
   add_stats(app, invocation);

@@ -104,6 +104,18 @@ std::string to_text(const v1::BackendList& list) {
   return text;
 }
 
+std::string to_text(const v1::SocketList& list) {
+  if (list.sockets().empty()) return "no translated sockets\n";
+  std::string text;
+  Table table({{"PROTO"}, {"FRONTEND"}, {"ENDPOINT"}, {"USE"}, {"SERVICE"}, {"COOKIE", true}}, into(text));
+  for (const auto& socket : list.sockets())
+    table.add({socket.protocol(), endpoint(socket.frontend(), socket.frontend_port()),
+               endpoint(socket.endpoint(), socket.endpoint_port()), socket.use(),
+               socket.service().empty() ? "-" : socket.service(), socket.cookie()});
+  table.finish();
+  return text;
+}
+
 Table flow_table(std::function<void(const std::string&)> sink) {
   return Table({{"PROTO"},
                 {"DIRECTION"},

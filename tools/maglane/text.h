@@ -15,6 +15,7 @@ namespace maglane::cli {
 std::string to_text(const v1::Status& status);
 std::string to_text(const v1::ServiceList& list);
 std::string to_text(const v1::BackendList& list);
+std::string to_text(const v1::SocketList& list);
 std::string to_text(const v1::AffinityList& list);
 std::string to_text(const v1::FlowCount& count);
 std::string to_text(const v1::FlowFlushResult& result);

@@ -57,6 +57,7 @@ TEST_F(ConfigTest, Defaults) {
   EXPECT_EQ(config.bpffs, "/sys/fs/bpf/maglane");
   EXPECT_EQ(config.socket, "/run/maglane/agent.sock");
   EXPECT_EQ(config.xdp, XdpPolicy::automatic);
+  EXPECT_EQ(config.socket_translation, SocketTranslation::host);
   EXPECT_FALSE(config.masquerade_all);
   EXPECT_FALSE(config.cleanup);
   EXPECT_EQ(config.flow_table_size, 524288U);
@@ -90,6 +91,8 @@ TEST_F(ConfigTest, EveryFlag) {
                         "none",
                         "--xdp",
                         "generic",
+                        "--socket-translation",
+                        "all",
                         "--bpffs",
                         "/sys/fs/bpf/x",
                         "--socket",
@@ -111,6 +114,7 @@ TEST_F(ConfigTest, EveryFlag) {
   EXPECT_THAT(config.node_port_addresses, ElementsAre(*Cidr::parse("192.0.2.0/24")));
   EXPECT_TRUE(config.masquerade_all);
   EXPECT_EQ(config.xdp, XdpPolicy::generic);
+  EXPECT_EQ(config.socket_translation, SocketTranslation::all);
   EXPECT_EQ(config.bpffs, "/sys/fs/bpf/x");
   EXPECT_EQ(config.socket, "/run/x.sock");
   EXPECT_EQ(config.flow_table_size, 4096U);
@@ -205,6 +209,8 @@ TEST_F(ConfigTest, WrongFlags) {
 }
 
 TEST_F(ConfigTest, WrongValues) {
+  EXPECT_THAT(bad_flag("--socket-translation", "pods"),
+              HasSubstr("--socket-translation: \"pods\" is none of host, all, off"));
   EXPECT_THAT(bad_flag("--xdp", "fast"), HasSubstr("--xdp: \"fast\" is none of auto, native, generic, off"));
   EXPECT_THAT(bad_flag("--pod-cidr", "10.1.0.0/33"), HasSubstr("--pod-cidr: "));
   EXPECT_THAT(bad_flag("--service-cidr", "x"), HasSubstr("--service-cidr: "));

@@ -20,14 +20,14 @@ expect() {
   fi
 }
 
-expect 0 'service.*backend.*flow.*maglev.*affinity.*stats' --help
+expect 0 'service.*backend.*flow.*socket.*maglev.*affinity.*stats' --help
 expect 0 'show' service --help
 expect 0 'ambiguous' service show --help
 expect 0 '--source' flow list --help
 expect 0 '^maglane [0-9]+\.[0-9]+' --version
 
-expect 2 'status, service, backend, flow, maglev, affinity, stats.*maglane --help'
-expect 2 'no command "monitor"; there are: status, service, backend, flow, maglev, affinity, stats' monitor
+expect 2 'status, service, backend, flow, socket, maglev, affinity, stats.*maglane --help'
+expect 2 'no command "monitor"; there are: status, service, backend, flow, socket, maglev, affinity, stats' monitor
 expect 2 'no command "drop"; there are: list, count, flush; see `maglane flow --help`' flow drop
 expect 2 'SERVICE' service show
 expect 2 'show' maglev
@@ -45,8 +45,8 @@ expect 2 '--family' flow list --family 5
 expect 2 '--wait' status --wait -1
 expect 2 '--wait' status --wait soon
 
-for command in 'service' 'service list' 'service show x' 'backend list' 'flow list' 'flow count' 'flow flush --all' \
-    'maglev show x' 'affinity list' 'stats'; do
+for command in 'service' 'service list' 'service show x' 'backend list' 'socket list' 'flow list' 'flow count' \
+    'flow flush --all' 'maglev show x' 'affinity list' 'stats'; do
   # shellcheck disable=SC2086
   expect 1 'no maglane data plane at .*/none: is the agent running there, or did you mean --bpffs' $command
   # shellcheck disable=SC2086

@@ -27,7 +27,7 @@ TEST(DataPlaneConfig, Constants) {
   options.masquerade_all = true;
   options.pod_cidrs = {*Cidr::parse("10.1.0.0/16"), *Cidr::parse("fd00:1::/64")};
   options.service_cidrs = {*Cidr::parse("10.96.0.0/12")};
-  auto config = make_node_config(options, 250, kSeed);
+  auto config = make_node_config(options, 250, kSeed, 4711);
   ASSERT_TRUE(config.ok());
   EXPECT_EQ(config->ipv4, 1);
   EXPECT_EQ(config->ipv6, 0);
@@ -44,6 +44,8 @@ TEST(DataPlaneConfig, Constants) {
   EXPECT_EQ(config->service_cidrs[0].mask_be[0], htonl(0xfff00000));
   EXPECT_EQ(config->timeouts.tcp_syn, 60U * 250 / 256);
   EXPECT_EQ(config->seed.multiplier, 3U);
+  EXPECT_EQ(config->socket_translation, 1);
+  EXPECT_EQ(config->netns_cookie, 4711U);
   EXPECT_EQ(config->seed.nh[9], 10U);
 }
 
@@ -54,7 +56,7 @@ TEST(DataPlaneConfig, TablesAreWholeBucketsWithRoomToSpare) {
     const uint32_t buckets = options.flow_buckets();
     EXPECT_GE(uint64_t{buckets} * abi::TABLE_SLOTS, entries);
     EXPECT_TRUE(buckets == 2 || (uint64_t{buckets} - 1) * abi::TABLE_SLOTS < entries) << entries;
-    auto config = make_node_config(options, 250, kSeed);
+    auto config = make_node_config(options, 250, kSeed, 4711);
     EXPECT_EQ(config->flow_buckets4, buckets);
     EXPECT_EQ(config->flow_buckets6, buckets);
   }
@@ -75,12 +77,12 @@ TEST(DataPlaneConfig, SeedsDiffer) {
 TEST(DataPlaneConfig, RefusesMoreThanTheAbiHolds) {
   DataPlaneOptions options;
   options.pod_cidrs.assign(abi::MAX_POD_CIDRS + 1, *Cidr::parse("10.0.0.0/8"));
-  auto config = make_node_config(options, 250, kSeed);
+  auto config = make_node_config(options, 250, kSeed, 4711);
   ASSERT_FALSE(config.ok());
   EXPECT_EQ(config.error().message, "--pod-cidr: 17 CIDRs given, at most 16 are supported");
   options = {};
   options.snat_ports.clear();
-  EXPECT_FALSE(make_node_config(options, 250, kSeed).ok());
+  EXPECT_FALSE(make_node_config(options, 250, kSeed, 4711).ok());
 }
 
 }  // namespace

@@ -43,11 +43,15 @@ class Loader : public Sandbox {
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
-              ElementsAre("clock", "expire", "forget", "remove_flow", "tc_egress", "tc_pod", "tc_uplink", "xdp_uplink"));
+              ElementsAre("clock", "expire", "forget", "remove_flow", "sock_connect4", "sock_connect6",
+                          "sock_getpeername4", "sock_getpeername6", "sock_recvmsg4", "sock_recvmsg6",
+                          "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_egress", "tc_pod", "tc_uplink",
+                          "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("affinity", "backends", "counters", "devices", "flow_bits", "flows4", "flows6", "fragments", "frontends",
-                                   "frontend_values", "gone_endpoints", "maglev", "node_state", "scratches",
-                                   "services", "source_ranges", "vip_bits"));
+              UnorderedElementsAre("affinity", "backends", "counters", "devices", "flow_bits", "flows4", "flows6",
+                                   "fragments", "frontends", "frontend_values", "gone_endpoints", "maglev", "node_state",
+                                   "pod_namespaces", "scratches", "services", "sockets", "source_ranges",
+                                   "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);

@@ -49,6 +49,7 @@ const std::vector<Spec> kSpecs = {
     {"gone_endpoints", BPF_MAP_TYPE_HASH, sizeof(abi::service_endpoint), 4, 1024, BPF_F_NO_PREALLOC},
     {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS,
      0},
+    {"sockets", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::socket_key), sizeof(abi::socket_peer), 1024, 0},
 };
 
 class PinnedMapsTest : public testing::Test {
