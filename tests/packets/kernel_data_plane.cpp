@@ -3,8 +3,10 @@
 // The loaded programs, run by BPF_PROG_TEST_RUN in a network namespace of this process's own
 // with maps of its own: beside a running agent without touching it.
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include "agent/kernel/call.h"
+#include "agent/kernel/fd.h"
 #include "tests/packets/kernel_object.h"
 
 // The skeleton names the type of the constants in the global namespace.
@@ -32,9 +34,11 @@ std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& befor
 
 class KernelDataPlane final : public DataPlane {
  public:
-  KernelDataPlane() { enter_network_namespace(network_); }
+  explicit KernelDataPlane(const Network& network)
+      : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {}
 
   void reset(const abi::node_config& config) override {
+    enter();
     auto& object = loaded_[std::string(reinterpret_cast<const char*>(&config), sizeof config)];
     if (!object) {
       size_t size = 0;
@@ -45,7 +49,7 @@ class KernelDataPlane final : public DataPlane {
     current_->empty_maps();
     if (undo_.empty()) return;
     run_ip(undo_);
-    network_ = Network();
+    network_ = original_;
     undo_.clear();
   }
 
@@ -67,6 +71,7 @@ class KernelDataPlane final : public DataPlane {
   }
 
   RunResult run(Program program, const Arrival& arrival) override {
+    enter();
     const auto before = current_->counters();
     TestRun test(program == Program::xdp_uplink, arrival);
     const int error = test.run(current_->program_fd(to_string(program)));
@@ -80,6 +85,7 @@ class KernelDataPlane final : public DataPlane {
   void remove_flow(abi::remove_call& call) override { run_call("remove_flow", call); }
 
   void move_neighbour(const IpAddress& address, const Mac& to) override {
+    enter();
     Network before = network_;
     undo_ += before.move_neighbour(address, *network_.next_hop(address)->destination);
     run_ip(network_.move_neighbour(address, to));
@@ -93,13 +99,20 @@ class KernelDataPlane final : public DataPlane {
   bool native() const override { return false; }
 
  private:
+  // Test frames come from devices of this process's namespace.
+  void enter() const {
+    if (setns(namespace_.get(), CLONE_NEWNET)) give_up("setns");
+  }
+
   template <typename Call>
   void run_call(const char* program, Call& call) {
     const auto status = call_program(current_->program_fd(program), call);
     EXPECT_TRUE(status) << program << ": " << status.error().message;
   }
 
+  const Network original_;
   Network network_;
+  Fd namespace_;
   std::map<std::string, std::unique_ptr<KernelObject>> loaded_;  // by constants
   KernelObject* current_ = nullptr;
   std::string undo_;  // commands that put moved neighbours back
@@ -107,8 +120,8 @@ class KernelDataPlane final : public DataPlane {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_kernel_data_plane() {
-  return std::make_unique<KernelDataPlane>();
+std::unique_ptr<DataPlane> make_kernel_data_plane(const Network& network) {
+  return std::make_unique<KernelDataPlane>(network);
 }
 
 }  // namespace maglane::test

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/contract/evaluate.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+namespace maglane::test {
+namespace {
+
+abi::frontend_key key_of(const HostPort& address, uint8_t protocol) {
+  abi::frontend_key key{};
+  address.address.to_be(key.addr_be);
+  key.port_be = htons(address.port);
+  key.protocol = protocol;
+  key.family = static_cast<uint8_t>(address.address.family());
+  return key;
+}
+
+IpAddress address_of(const abi::backend& backend) {
+  return IpAddress::from_be(static_cast<Family>(backend.family), backend.addr_be);
+}
+
+bool in_any(const char* const (&cidrs)[2], const IpAddress& address) {
+  return std::ranges::any_of(cidrs, [&](const char* cidr) { return Cidr::parse(cidr)->contains(address); });
+}
+
+// Conformance 15 to 17: where the reply would not come back the way the packet went.
+bool replaces_client(const abi::frontend& frontend, const abi::backend& backend, const NewConnection& connection,
+                     bool pod, bool masquerade_all) {
+  if (address_of(backend) == connection.source) return true;
+  if (frontend.type == abi::FRONTEND_CLUSTER_IP) return !pod || masquerade_all;
+  return !(backend.flags & abi::BACKEND_LOCAL);
+}
+
+Answer without_frontend(const MapContents& contents, const NewConnection& connection) {
+  if (contents.frontends.contains(key_of(HostPort(connection.destination.address, 0), 0)))
+    return {Answer::Kind::reject, {}, {}};
+  if (in_any(kLabServiceCidrs, connection.destination.address)) return {Answer::Kind::drop, {}, {}};
+  return {Answer::Kind::pass, {}, {}};
+}
+
+class ModelNode final : public TraceNode {
+ public:
+  ModelNode(const std::string& name, const AgentOptions& options)
+      : name_(name), options_(options), config_(options.config()) {}
+
+  void start(const ClusterModel& model) override {
+    agent_ = std::make_unique<TestAgent>(name_, options_);
+    agent_->update(model);
+    contents_ = agent_->contents();
+  }
+  void change(const ClusterModel& model) override {
+    agent_->update(model);
+    contents_ = agent_->contents();
+  }
+  std::optional<Answer> ask(const Question& question) override {
+    if (!question.connection.empty()) return std::nullopt;  // it knows new connections alone
+    const bool from_pod = question.source.is_pod() && question.source.node == name_;
+    return evaluate(contents_, config_,
+                    {question.source.of(question.destination.address.family()), question.destination,
+                     question.protocol, from_pod});
+  }
+
+ private:
+  const std::string name_;
+  const AgentOptions options_;
+  const abi::node_config config_;
+  std::unique_ptr<TestAgent> agent_;
+  MapContents contents_;
+};
+
+}  // namespace
+
+Answer evaluate(const MapContents& contents, const abi::node_config& config, const NewConnection& connection) {
+  const auto found =
+      contents.frontends.find(key_of(connection.destination, static_cast<uint8_t>(connection.protocol)));
+  if (found == contents.frontends.end()) return without_frontend(contents, connection);
+  const abi::frontend& frontend = found->second;
+  const bool pod = connection.from_pod || in_any(kLabPodCidrs, connection.source);
+  const abi::table_ref& table = frontend.tables[pod ? abi::SOURCE_POD : abi::SOURCE_OUTSIDE];
+  Answer answer{Answer::Kind::endpoints, {}, {}};
+  if (table.size == 0) {
+    answer.kind = table.offset == abi::EMPTY_DROP ? Answer::Kind::drop : Answer::Kind::reject;
+    return answer;
+  }
+  for (uint32_t i = table.offset; i < table.offset + table.size; ++i) {
+    const auto backend = contents.backends.find(contents.maglev.at(i));
+    if (backend == contents.backends.end()) {
+      answer.fault = "a table names a backend that is not there";
+      return answer;
+    }
+    answer.endpoints[HostPort(address_of(backend->second), ntohs(backend->second.port_be))] =
+        replaces_client(frontend, backend->second, connection, pod, config.masquerade_all);
+  }
+  return answer;
+}
+
+std::unique_ptr<TraceNode> make_model_node(const std::string& name, const AgentOptions& options) {
+  return std::make_unique<ModelNode>(name, options);
+}
+
+}  // namespace maglane::test

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/contract/packet_node.h"
+
+#include <fmt/format.h>
+
+namespace maglane::test {
+namespace {
+
+// Enough connections to meet every endpoint of a small set; the choice follows from the ports.
+constexpr uint16_t kConnections = 64;
+constexpr uint16_t kFirstPort = 30000;  // outside the ports for translation
+
+class PacketNode final : public TraceNode {
+ public:
+  PacketNode(const std::string& name, const AgentOptions& options, Mode mode, DataPlane& plane)
+      : name_(name), options_(options), config_(options.config()), mode_(mode), plane_(plane) {}
+
+  void start(const ClusterModel& model) override {
+    agent_ = std::make_unique<TestAgent>(name_, options_);
+    agent_->update(model);
+    ports_.clear();
+    next_port_ = kFirstPort;
+    static uint64_t sessions = 0;
+    session_ = ++sessions;
+  }
+
+  void change(const ClusterModel& model) override {
+    const auto operations = agent_->update(model);
+    pending_.insert(pending_.end(), operations.begin(), operations.end());
+  }
+
+  std::optional<Answer> ask(const Question& question) override {
+    if (question.source.name == name_) return std::nullopt;  // its own sockets' packets meet no device's hook
+    select();
+    if (!question.connection.empty()) return ask_once(question, port_of(question));
+    Answer all;
+    for (uint16_t n = 0; n < kConnections; ++n) {
+      const Answer one = ask_once(question, next_port_++);
+      if (n == 0) all = one;
+      if (one.kind != all.kind) all.fault = fmt::format("{} as well as {}", one.to_string(), all.to_string());
+      if (!one.fault.empty()) all.fault = one.fault;
+      if (!all.fault.empty() || one.kind != Answer::Kind::endpoints) break;
+      all.endpoints.insert(one.endpoints.begin(), one.endpoints.end());
+    }
+    return all;
+  }
+
+ private:
+  // Brings the data plane up to date; anew, if another node's or an earlier case's state is in
+  // it. Natively there is one for all nodes.
+  void select() {
+    static std::map<const DataPlane*, uint64_t> sessions;
+    uint64_t& programmed = sessions[plane_.native() ? nullptr : &plane_];
+    if (programmed == session_) {
+      apply(pending_, plane_, config_);
+    } else {
+      const LabHost& self = *lab_host(name_);
+      plane_.reset(config_);
+      put_node(plane_, config_, self.ipv4, self.ipv6, 1);
+      apply(agent_->from_scratch(), plane_, config_);
+      programmed = session_;
+    }
+    pending_.clear();
+  }
+
+  uint16_t port_of(const Question& question) {
+    const auto key = fmt::format("{} {}", question.connection, to_string(question.protocol));
+    const auto [known, added] = ports_.try_emplace(key, next_port_);
+    if (added) ++next_port_;
+    return known->second;
+  }
+
+  RunResult arrive(const Packet& packet, const LabHost& from) {
+    const Arrival arrival{packet.bytes(), lab_device(name_, from)};
+    if (from.is_pod() && from.node == name_) return plane_.run(Program::tc_pod, arrival);
+    if (mode_ == Mode::xdp) {
+      const RunResult result = plane_.run(Program::xdp_uplink, arrival);
+      if (result.verdict != Verdict::pass) return result;
+    }
+    return plane_.run(Program::tc_uplink, arrival);
+  }
+
+  Answer ask_once(const Question& question, uint16_t port) {
+    const HostPort client(question.source.of(question.destination.address.family()), port);
+    const bool tcp = question.protocol == Protocol::tcp;
+    const Packet packet = tcp ? Packet::tcp(client, question.destination, kSyn).tcp_options({2, 4, 5, 0xb4})
+                              : Packet::udp(client, question.destination).payload("hello");
+    const RunResult result = arrive(packet, question.source);
+    if (result.verdict == Verdict::drop) return {Answer::Kind::drop, {}, {}};
+    if (result.verdict == Verdict::pass)
+      return {Answer::Kind::pass, {}, result.frame == packet.bytes() ? "" : "passed on, but changed"};
+    if (result.frame == port_unreachable(packet)) return {Answer::Kind::reject, {}, {}};
+    return sent(packet, question, result);
+  }
+
+  // Where to and as whom, by the bytes; then the endpoint answers.
+  Answer sent(const Packet& packet, const Question& question, const RunResult& result) {
+    const Parsed out = parse(result.frame);
+    const HostPort endpoint(out.destination, out.destination_port), source(out.source, out.source_port);
+    Answer answer{Answer::Kind::endpoints, {{endpoint, source.address != packet.source().address}}, {}};
+    if (!out.ports) {
+      answer.fault = "neither a translated packet nor a right refusal: " + describe(result.frame);
+      return answer;
+    }
+    answer.fault = check(packet.from(source).to(endpoint), result);
+    const LabHost* host = lab_host(endpoint.address);
+    if (!answer.fault.empty() || !host) return answer;
+    const bool tcp = question.protocol == Protocol::tcp;
+    const Packet reply = tcp ? Packet::tcp(endpoint, source, kSyn | kAck) : Packet::udp(endpoint, source).payload("hi");
+    answer.fault = check(reply.from(packet.destination()).to(packet.source()), arrive(reply, *host));
+    if (!answer.fault.empty()) answer.fault = "the reply: " + answer.fault;
+    return answer;
+  }
+
+  // The frame must be exactly this packet, sent to where the routes say.
+  std::string check(const Packet& expected, const RunResult& result) const {
+    if (result.verdict != Verdict::transmit && result.verdict != Verdict::redirect)
+      return fmt::format("{} instead of being sent as {}", to_string(result.verdict), describe(expected.bytes()));
+    const auto hop = plane_.network().next_hop(expected.destination().address);
+    if (!hop || !hop->destination) return "there is no route to " + expected.destination().to_string();
+    const Bytes bytes = expected.hop().macs(hop->source, *hop->destination).bytes();
+    return result.frame == bytes ? "" : fmt::format("sent {} instead of {}", describe(result.frame), describe(bytes));
+  }
+
+  const std::string name_;
+  const AgentOptions options_;
+  const abi::node_config config_;
+  const Mode mode_;
+  DataPlane& plane_;
+  std::unique_ptr<TestAgent> agent_;
+  uint64_t session_ = 0;             // a number for each start of any node
+  std::vector<Operation> pending_;   // what the maps are not told yet
+  std::map<std::string, uint16_t> ports_;  // of connections with a name
+  uint16_t next_port_ = kFirstPort;
+};
+
+}  // namespace
+
+std::unique_ptr<TraceNode> make_packet_node(const std::string& name, const AgentOptions& options, Mode mode,
+                                            DataPlane& plane) {
+  return std::make_unique<PacketNode>(name, options, mode, plane);
+}
+
+}  // namespace maglane::test
