@@ -75,7 +75,8 @@ class Model {
   const Network& network_;
   std::list<Connection> connections_;
   size_t flows_ = 0;  // in the table, after the last packet
-  Family family_ = Family::ipv4;
+  Family family_ = Family::ipv4;  // of the last packet
+  uint8_t protocol_ = kProtoTcp;
 };
 
 }  // namespace maglane::test
