@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace maglane::test {
 namespace {
 
@@ -14,14 +16,17 @@ class PacketNode final : public TraceNode {
  public:
   PacketNode(const std::string& name, const AgentOptions& options, Mode mode, DataPlane& plane)
       : name_(name), options_(options), config_(options.config()), mode_(mode), plane_(plane) {}
+  ~PacketNode() override {
+    if (in_place() == this) in_place() = nullptr;
+  }
 
   void start(const ClusterModel& model) override {
     agent_ = std::make_unique<TestAgent>(name_, options_);
     agent_->update(model);
     ports_.clear();
+    flows_.clear();
     next_port_ = kFirstPort;
-    static uint64_t sessions = 0;
-    session_ = ++sessions;
+    ++session_;
   }
 
   void change(const ClusterModel& model) override {
@@ -46,21 +51,43 @@ class PacketNode final : public TraceNode {
   }
 
  private:
-  // Brings the data plane up to date; anew, if another node's or an earlier case's state is in
-  // it. Natively there is one for all nodes.
+  // Natively there is one data plane for all nodes: whose state is in it, or nobody's.
+  static PacketNode*& in_place() {
+    static PacketNode* node = nullptr;
+    return node;
+  }
+
+  // Brings the data plane up to date; anew, if another node's or an earlier case's state is in it.
   void select() {
-    static std::map<const DataPlane*, uint64_t> sessions;
-    uint64_t& programmed = sessions[plane_.native() ? nullptr : &plane_];
-    if (programmed == session_) {
+    const bool here = plane_.native() ? in_place() == this && programmed_ == session_ : programmed_ == session_;
+    if (here) {
       apply(pending_, plane_, config_);
     } else {
-      const LabHost& self = *lab_host(name_);
-      plane_.reset(config_);
-      put_node(plane_, config_, self.ipv4, self.ipv6, 1);
-      apply(agent_->from_scratch(), plane_, config_);
-      programmed = session_;
+      if (plane_.native()) take_place();
+      program();
     }
     pending_.clear();
+  }
+
+  void take_place() {
+    if (in_place() && in_place() != this) in_place()->save_flows();
+    in_place() = this;
+  }
+
+  void save_flows() {
+    for (const char* table : {"flows4", "flows6"}) {
+      const auto memory = plane_.memory(table);
+      flows_[table].assign(memory.begin(), memory.end());
+    }
+  }
+
+  void program() {
+    const LabHost& self = *lab_host(name_);
+    plane_.reset(config_);
+    put_node(plane_, config_, self.ipv4, self.ipv6, 1);
+    apply(agent_->from_scratch(), plane_, config_);
+    for (const auto& [table, bytes] : flows_) std::ranges::copy(bytes, plane_.memory(table).begin());
+    programmed_ = session_;
   }
 
   uint16_t port_of(const Question& question) {
@@ -128,7 +155,9 @@ class PacketNode final : public TraceNode {
   const Mode mode_;
   DataPlane& plane_;
   std::unique_ptr<TestAgent> agent_;
-  uint64_t session_ = 0;             // a number for each start of any node
+  uint64_t session_ = 0;  // counts the starts of this node
+  uint64_t programmed_ = 0;  // the one that the data plane is for
+  std::map<std::string, Bytes> flows_;  // natively, while another node is in place
   std::vector<Operation> pending_;   // what the maps are not told yet
   std::map<std::string, uint16_t> ports_;  // of connections with a name
   uint16_t next_port_ = kFirstPort;

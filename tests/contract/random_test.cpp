@@ -202,7 +202,7 @@ TEST(RandomClusters, MalformedPacketsBecomeTheSameInBoth) {
   check("MalformedPacketsBecomeTheSameInBoth", [](const World& world, bool tc_only) { play(world, tc_only, true); });
 }
 
-bool parse(int argc, char** argv) {
+bool take_options(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string option = argv[i];
     char* end = nullptr;
@@ -223,7 +223,7 @@ bool parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  if (!maglane::test::parse(argc, argv)) {
+  if (!maglane::test::take_options(argc, argv)) {
     std::cerr << "Usage: contract_random [--seconds S] [--seed N] [GoogleTest's options]\n";
     return 2;
   }

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,9 @@ inline std::vector<TracePlay> trace_plays(const std::vector<Mode>& modes) {
 }
 
 inline std::string trace_name(const TracePlay& play) {
-  return play.file->name + "_" + play.one->id() + "_" + std::string(to_string(play.family));
+  std::string name = play.file->name + "_" + play.one->id() + "_" + std::string(to_string(play.family));
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 
 inline AgentOptions trace_options(const TraceFile& file) {
