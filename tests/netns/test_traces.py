@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import traces
-from lab import IPV4, IPV6, ROOT, address, eventually, node_of
+from lab import IPV4, IPV6, NODES, ROOT, address, eventually, node_of
 from marker import Marker
 from test_refusals import refused
 
@@ -89,10 +89,12 @@ class Tracer:
     def connect(self, line, protocol, where, timeout=3.0):
         return self.lab.connect(line.source, protocol, where, line.port, timeout, source_port=next(_ports))
 
-    def first_node(self, line):
-        if line.source != "client":
-            return node_of(line.source) if line.source.startswith("pod") else line.source
-        return line.via or line.destination
+    @staticmethod
+    def serving_node(line):
+        """The node whose service proxy has the packet: whose address it is, or else the first on its way."""
+        if line.destination in NODES:
+            return line.destination
+        return line.via or (node_of(line.source) if line.source.startswith("pod") else line.source)
 
     def ask(self, line, protocol, family, where):
         """What is wrong, or None."""
@@ -126,7 +128,7 @@ class Tracer:
         if answer.pod not in line.endpoints:
             return f"{answer.pod} answers"
         masqueraded = line.endpoints[answer.pod]
-        seen = address(self.first_node(line), family) if masqueraded else address(line.source, family)
+        seen = address(self.serving_node(line), family) if masqueraded else address(line.source, family)
         return None if answer.client == seen else f"{answer.pod} sees {answer.client}, not {seen}"
 
     def everybody_answers(self, line, protocol, family, where):
