@@ -66,18 +66,22 @@ class Player {
   }
 
   void judge(const TraceLine& line, Protocol protocol, const Answer& answer) {
-    const std::string key = line.connection + std::string(to_string(protocol));
+    const std::string by = std::string(to_string(protocol));
+    const std::string key = line.connection + by, name = "AS " + line.expected.name + by;
+    const bool same_again = line.expected.kind == TraceExpectation::Kind::same;
     Answer expected;
-    if (line.expected.kind == TraceExpectation::Kind::same) {
-      if (!known_.contains(key)) return problem(line, "there is no such connection yet");
-      expected = known_[key];
+    if (same_again) {
+      const auto known = known_.find(line.expected.name.empty() ? key : name);
+      if (known == known_.end()) return problem(line, "nothing is known yet");
+      expected = known->second;
     } else {
       expected = wanted(line);
     }
     if (!line.connection.empty()) known_[key] = answer;
-    const bool one_of = !line.connection.empty() && line.expected.kind == TraceExpectation::Kind::endpoints;
-    if (!(one_of ? is_part(answer, expected) : same(answer, expected)))
-      problem(line, fmt::format("by {}: {}", to_string(protocol), answer.to_string()));
+    if (!line.expected.name.empty() && !same_again) known_[name] = answer;
+    const bool one_of = line.expected.one_of || (!line.connection.empty() && !same_again);
+    if (!(one_of && expected.kind == Answer::Kind::endpoints ? is_part(answer, expected) : same(answer, expected)))
+      problem(line, fmt::format("by {}: {}", by, answer.to_string()));
   }
 
   Answer wanted(const TraceLine& line) const {

@@ -105,9 +105,17 @@ Status parse_masquerade(const std::string& text, TraceExpectation& expected) {
   return ok_status();
 }
 
-Result<TraceExpectation> parse_expectation(const std::string& text) {
+Result<TraceExpectation> parse_expectation(std::string text) {
   using Kind = TraceExpectation::Kind;
   TraceExpectation expected;
+  if (const size_t as = text.rfind(" AS "); as != std::string::npos) {
+    expected.name = trim(text.substr(as + 4));
+    text = trim(text.substr(0, as));
+  }
+  if (text.starts_with("ONE OF ")) {
+    expected.one_of = true;
+    text = trim(text.substr(7));
+  }
   static const std::map<std::string, Kind> words = {
       {"DROP", Kind::drop}, {"REJECT", Kind::reject}, {"PASS", Kind::pass}, {"SAME", Kind::same}};
   if (const auto word = words.find(text); word != words.end()) {
@@ -270,8 +278,8 @@ class Parser {
     auto expected = parse_expectation(trim(text.substr(arrow + 4)));
     if (!expected) return expected.error();
     line.expected = *expected;
-    if (line.expected.kind == TraceExpectation::Kind::same && line.connection.empty())
-      return Error{"SAME is for a #CONNECTION"};
+    if (line.expected.kind == TraceExpectation::Kind::same && line.connection.empty() && line.expected.name.empty())
+      return Error{"SAME is for a #CONNECTION, or AS a name"};
     file_.cases.back().steps.back().lines.push_back(line);
     return ok_status();
   }

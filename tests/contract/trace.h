@@ -25,6 +25,8 @@ struct Named {
 struct TraceExpectation {
   enum class Kind { endpoints, drop, reject, pass, same };
   Kind kind = Kind::endpoints;
+  bool one_of = false;                        // one of the endpoints has all connections
+  std::string name;                           // AS NAME: what is found, or (SAME) what was found
   std::map<std::string, uint16_t> endpoints;  // "NAME:PORT": port
   bool all_masqueraded = false;
   std::set<std::string> masqueraded;  // of the endpoints, where not all

@@ -74,6 +74,19 @@ TEST(Trace, ReadsSteps) {
   EXPECT_EQ(second.lines[0].expected.kind, TraceExpectation::Kind::same);
 }
 
+TEST(Trace, ReadsWhoIsHeldToOneEndpoint) {
+  const TraceFile file = parsed(
+      "pod-a1 web:80/tcp -> ONE OF {pod-a1, pod-b1} [masq: pod-b1] AS mine\n"
+      "pod-a1 web:80/tcp -> SAME AS mine\n");
+  const auto& lines = file.cases[0].steps[0].lines;
+  EXPECT_TRUE(lines[0].expected.one_of);
+  EXPECT_EQ(lines[0].expected.name, "mine");
+  EXPECT_EQ(lines[0].expected.endpoints.size(), 2U);
+  EXPECT_EQ(lines[0].expected.masqueraded, (std::set<std::string>{"pod-b1"}));
+  EXPECT_EQ(lines[1].expected.kind, TraceExpectation::Kind::same);
+  EXPECT_EQ(lines[1].expected.name, "mine");
+}
+
 TEST(Trace, ObjectsOfTheTree) {
   EXPECT_THAT(parsed("-- objects n.yaml = examples/nodes.yaml\n-- traces\npod-a1 web:1/tcp -> DROP\n")
                   .cases[0].steps[0].objects.at("n.yaml"),
@@ -88,7 +101,7 @@ TEST(Trace, RefusesWhatItDoesNotUnderstand) {
   EXPECT_THAT(refusal("pod-a1 web:80/tcp -> NOTHING\n"), HasSubstr("\"NOTHING\" is none of"));
   EXPECT_THAT(refusal("pod-a1 web:80/tcp -> {pod-a1} [mask]\n"), HasSubstr("neither [masq] nor"));
   EXPECT_THAT(refusal("pod-a1 web:80/tcp -> {pod-a1} [masq: pod-b1]\n"), HasSubstr("pod-b1 is not among"));
-  EXPECT_THAT(refusal("pod-a1 web:80/tcp -> SAME\n"), HasSubstr("SAME is for a #CONNECTION"));
+  EXPECT_THAT(refusal("pod-a1 web:80/tcp -> SAME\n"), HasSubstr("SAME is for a #CONNECTION, or AS a name"));
   EXPECT_THAT(refusal("pod-a9 web:80/tcp -> DROP\n"), HasSubstr("no host or name pod-a9"));
   EXPECT_THAT(refusal("pod-a1 web:80/tcp -> {pod-a9}\n"), HasSubstr("no host or name pod-a9"));
   EXPECT_THAT(refusal("pod-a1 on node-a web:80/tcp -> DROP\n"), HasSubstr("expected [#CONNECTION]"));

@@ -24,7 +24,8 @@ class Tracer:
         self.lab, self.directory, self.file = lab, directory, file
         self.files, self.saved, self.servers = set(), {}, {}
         self.marker = Marker(lab, directory)
-        self.connections = {}  # by name, protocol and family: connection and its first answer
+        self.connections = {}  # by name, protocol and family: connection and its last answer
+        self.held = {}  # by name, protocol and family: who answers
         self.problems = []
 
     # ---- objects
@@ -98,8 +99,10 @@ class Tracer:
 
     def ask(self, line, protocol, family, where):
         """What is wrong, or None."""
-        if line.result == "SAME":
-            return self.ask_again(line, protocol, family)
+        for name in line.endpoints:
+            self.serve(name, family)
+        if line.connection:
+            return self.ask_one(line, protocol, family, where)
         if line.result == "REJECT":
             try:
                 refused(self.lab, line.source, protocol, family, where, line.port)
@@ -108,10 +111,8 @@ class Tracer:
             return None
         if line.result in ("DROP", "PASS"):
             return self.nobody_answers(line, protocol, where)
-        for name in line.endpoints:
-            self.serve(name, family)
-        if line.connection:
-            return self.open(line, protocol, family, where)
+        if line.one_of or line.name:
+            return self.one_answers(line, protocol, family, where)
         return self.everybody_answers(line, protocol, family, where)
 
     def nobody_answers(self, line, protocol, where):
@@ -147,19 +148,39 @@ class Tracer:
                 return None
         return f"in {MOST} connections no answer from {missing}"
 
-    def open(self, line, protocol, family, where):
-        connection = self.connect(line, protocol, where)
-        answer = connection.ask()
-        self.connections[line.connection, protocol, family] = connection, answer
-        return self.judge(line, family, answer)
+    def one_answers(self, line, protocol, family, where):
+        key = line.name, protocol, family
+        seen = set()
+        for _ in range(12):
+            try:
+                with self.connect(line, protocol, where) as connection:
+                    answer = connection.ask()
+            except OSError as error:
+                return repr(error)
+            seen.add(answer.pod)
+            if line.one_of and (problem := self.judge(line, family, answer)):
+                return problem
+        if line.one_of and line.name:
+            self.held[key] = seen
+        expected = self.held[key] if line.name else seen
+        return None if len(seen) == 1 and seen == expected else f"{seen} answer"
 
-    def ask_again(self, line, protocol, family):
-        connection, before = self.connections[line.connection, protocol, family]
+    def ask_one(self, line, protocol, family, where):
+        """A connection that stays open from one line to the next."""
+        key = line.connection, protocol, family
+        connection, before = self.connections.get(key) or (self.connect(line, protocol, where), None)
         try:
             answer = connection.ask()
         except OSError as error:
-            return repr(error)
-        return None if answer == before else f"was {before}, is {answer}"
+            answer = error
+        self.connections[key] = connection, answer
+        if line.result == "REJECT":
+            return None if isinstance(answer, ConnectionRefusedError) else f"{answer!r}"
+        if isinstance(answer, OSError):
+            return repr(answer)
+        if line.result == "SAME":
+            return None if answer == before else f"was {before}, is {answer}"
+        return self.judge(line, family, answer)
 
     def serve(self, name, family):
         """A server where the lab has none: another port, or a node's own network."""

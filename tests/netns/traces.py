@@ -28,6 +28,8 @@ class Line:
     port: int
     protocols: list
     result: str       # one of RESULTS, or "" where endpoints answer
+    one_of: bool      # one of them has all connections
+    name: str         # of that one
     endpoints: dict   # name: whether it sees the node's address
 
 
@@ -112,16 +114,17 @@ class File:
     @staticmethod
     def _line(number, text):
         found = LINE.fullmatch(text)
-        result = found["result"].strip()
+        result, _, name = found["result"].partition(" AS ")
+        one_of, result = result.startswith("ONE OF "), result.removeprefix("ONE OF ").strip()
         endpoints = {}
         if result not in RESULTS:
             members = SET.fullmatch(result)
             names, some = words(members["endpoints"]), members["some"]
             every = "[masq]" in result
-            endpoints = {name: every or name in words((some or ":")[1:]) for name in names}
+            endpoints = {one: every or one in words((some or ":")[1:]) for one in names}
             result = ""
         return Line(number, text, found["connection"], found["source"], found["via"], found["destination"],
-                    int(found["port"]), [p.upper() for p in words(found["protocols"])], result, endpoints)
+                    int(found["port"]), [p.upper() for p in words(found["protocols"])], result, one_of, name.strip(), endpoints)
 
 
 def read_all():
