@@ -25,9 +25,11 @@ bool in_any(const char* const (&cidrs)[2], const IpAddress& address) {
   return std::ranges::any_of(cidrs, [&](const char* cidr) { return Cidr::parse(cidr)->contains(address); });
 }
 
-// Conformance 15 to 17: where the reply would not come back the way the packet went.
+// Conformance 15 to 17: where the reply would not come back the way the packet went. The node's own
+// sockets use the endpoint itself, as the node anyway.
 bool replaces_client(const abi::frontend& frontend, const abi::backend& backend, const NewConnection& connection,
                      bool pod, bool masquerade_all) {
+  if (connection.from_node) return false;
   if (address_of(backend) == connection.source) return true;
   if (frontend.type == abi::FRONTEND_CLUSTER_IP) return !pod || masquerade_all;
   return !(backend.flags & abi::BACKEND_LOCAL);
@@ -59,7 +61,7 @@ class ModelNode final : public TraceNode {
     const bool from_pod = question.source.is_pod() && question.source.node == name_;
     return evaluate(contents_, config_,
                     {question.source.of(question.destination.address.family()), question.destination,
-                     question.protocol, from_pod});
+                     question.protocol, from_pod, question.source.name == name_});
   }
 
  private:
@@ -78,7 +80,8 @@ Answer evaluate(const MapContents& contents, const abi::node_config& config, con
   if (found == contents.frontends.end()) return without_frontend(contents, connection);
   const abi::frontend& frontend = found->second;
   const bool pod = connection.from_pod || in_any(kLabPodCidrs, connection.source);
-  const abi::table_ref& table = frontend.tables[pod ? abi::SOURCE_POD : abi::SOURCE_OUTSIDE];
+  // Behind external frontends the node has all endpoints, as its pods do.
+  const abi::table_ref& table = frontend.tables[pod || connection.from_node ? abi::SOURCE_POD : abi::SOURCE_OUTSIDE];
   Answer answer{Answer::Kind::endpoints, {}, {}};
   if (table.size == 0) {
     answer.kind = table.offset == abi::EMPTY_DROP ? Answer::Kind::drop : Answer::Kind::reject;

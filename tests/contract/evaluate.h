@@ -8,12 +8,14 @@
 
 namespace maglane::test {
 
-// A new connection as a node's hooks see it. `from_pod`: it comes in on a pod device of this node.
+// A new connection as a node's hooks see it. from_pod: it comes in on a pod device of this node;
+// from_node: a socket of the node's own network opens it.
 struct NewConnection {
   IpAddress source;
   HostPort destination;
   Protocol protocol;
   bool from_pod;
+  bool from_node;
 };
 Answer evaluate(const MapContents& contents, const abi::node_config& config, const NewConnection& connection);
 

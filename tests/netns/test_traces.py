@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packet-tracer table (tests/contract) with real connections: who answers, and whom it sees."""
 import contextlib
+import errno
 import itertools
 import subprocess
 
@@ -103,6 +104,8 @@ class Tracer:
             self.serve(name, family)
         if line.connection:
             return self.ask_one(line, protocol, family, where)
+        if line.source in NODES and line.result in ("REJECT", "DROP"):
+            return self.fails_at_once(line, protocol, where)
         if line.result == "REJECT":
             try:
                 refused(self.lab, line.source, protocol, family, where, line.port)
@@ -114,6 +117,15 @@ class Tracer:
         if line.one_of or line.name:
             return self.one_answers(line, protocol, family, where)
         return self.everybody_answers(line, protocol, family, where)
+
+    def fails_at_once(self, line, protocol, where):
+        """A program of the node is told so by its call."""
+        wanted = {"REJECT": errno.ECONNREFUSED, "DROP": errno.EHOSTUNREACH}[line.result]
+        try:
+            with self.connect(line, protocol, where, SILENCE) as connection:
+                return f"{connection.ask().pod} answers"
+        except OSError as error:
+            return None if error.errno == wanted else f"{error!r}"
 
     def nobody_answers(self, line, protocol, where):
         try:
