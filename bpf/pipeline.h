@@ -223,15 +223,15 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 /* from_pod: the hook is on a pod device, so whatever comes in is a pod's. */
 static __always_inline int pipeline(ctx_t *ctx, int from_pod)
 {
-	const struct ethhdr *ethernet;
+	const __be16 *type;
 
 	ctx_pull(ctx, MAX_HEADERS);
-	ethernet = ctx_at(ctx, 0, sizeof(*ethernet));
-	if (!ethernet || ctx_has_vlan(ctx))
+	type = ctx_at(ctx, __builtin_offsetof(struct ethhdr, h_proto), sizeof(*type));
+	if (!type || ctx_has_vlan(ctx))
 		return pass(ctx, REASON_NOT_IP);
-	if (config.ipv4 && ethernet->h_proto == __builtin_bswap16(ETH_P_IP))
+	if (config.ipv4 && *type == __builtin_bswap16(ETH_P_IP))
 		return pipeline_family(ctx, from_pod, FAMILY_IPV4);
-	if (config.ipv6 && ethernet->h_proto == __builtin_bswap16(ETH_P_IPV6))
+	if (config.ipv6 && *type == __builtin_bswap16(ETH_P_IPV6))
 		return pipeline_family(ctx, from_pod, FAMILY_IPV6);
 	return pass(ctx, REASON_NOT_IP);
 }
