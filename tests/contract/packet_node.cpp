@@ -10,6 +10,7 @@ namespace {
 
 // Enough connections to meet every endpoint of a small set; the choice follows from the ports.
 constexpr uint16_t kConnections = 64;
+constexpr uint32_t kZero = 0;
 constexpr uint16_t kFirstPort = 30000;  // outside the ports for translation
 
 class PacketNode final : public TraceNode {
@@ -25,6 +26,7 @@ class PacketNode final : public TraceNode {
     agent_->update(model);
     ports_.clear();
     flows_.clear();
+    addresses_.reset();
     next_port_ = kFirstPort;
     ++session_;
   }
@@ -79,6 +81,7 @@ class PacketNode final : public TraceNode {
       const auto memory = plane_.memory(table);
       flows_[table].assign(memory.begin(), memory.end());
     }
+    addresses_ = plane_.get("flow_bits", &kZero);
   }
 
   void program() {
@@ -87,6 +90,7 @@ class PacketNode final : public TraceNode {
     put_node(plane_, config_, self.ipv4, self.ipv6, 1);
     apply(agent_->from_scratch(), plane_, config_);
     for (const auto& [table, bytes] : flows_) std::ranges::copy(bytes, plane_.memory(table).begin());
+    if (addresses_) plane_.put("flow_bits", &kZero, addresses_->data());
     programmed_ = session_;
   }
 
@@ -158,6 +162,7 @@ class PacketNode final : public TraceNode {
   uint64_t session_ = 0;  // counts the starts of this node
   uint64_t programmed_ = 0;  // the one that the data plane is for
   std::map<std::string, Bytes> flows_;  // natively, while another node is in place
+  std::optional<Bytes> addresses_;       // and the filter's notes of them
   std::vector<Operation> pending_;   // what the maps are not told yet
   std::map<std::string, uint16_t> ports_;  // of connections with a name
   uint16_t next_port_ = kFirstPort;
