@@ -255,12 +255,6 @@ Bytes Packet::ipv6_header(size_t l4_size) const {
 }
 
 Bytes Packet::ip_bytes() const {
-  if (kind_ == Kind::frame) {
-    const Bytes frame = changed_frame();
-    const Parsed parsed = parse(frame);
-    const auto begin = frame.begin() + static_cast<ptrdiff_t>(parsed.ip_offset);
-    return {begin, begin + static_cast<ptrdiff_t>(parsed.ip_size)};
-  }
   const Bytes l4 = l4_bytes();
   Bytes packet = family() == Family::ipv4 ? ipv4_header(l4.size()) : ipv6_header(l4.size());
   append(packet, l4);
@@ -268,7 +262,6 @@ Bytes Packet::ip_bytes() const {
 }
 
 Bytes Packet::bytes() const {
-  if (kind_ == Kind::frame) return changed_frame();
   Bytes frame;
   append(frame, destination_mac_);
   append(frame, source_mac_);

@@ -59,9 +59,6 @@ class Packet {
   static Packet other(const IpAddress& source, const IpAddress& destination, uint8_t protocol);
   // A frame that is not IP.
   static Packet ethernet(uint16_t ether_type);
-  // A frame as it is, wherever it is from: addresses, ports, TTL and MAC addresses can be changed,
-  // and the checksums change along. REQUIRES: parse(frame).ports
-  static Packet of_frame(const Bytes& frame);
 
   Packet from(const HostPort& source) const;
   Packet to(const HostPort& destination) const;
@@ -114,16 +111,13 @@ class Packet {
   Bytes ipv6_header(size_t l4_size) const;
   void put_l4_checksum(Bytes& l4, size_t field) const;
 
-  Bytes changed_frame() const;
-
-  enum class Kind { tcp, udp, icmp, other, ethernet, frame };
+  enum class Kind { tcp, udp, icmp, other, ethernet };
   struct Extension {
     uint8_t type;
     Bytes body;
   };
 
   Kind kind_ = Kind::ethernet;
-  Bytes frame_;
   uint16_t ether_type_ = 0;
   Mac source_mac_{0x02, 0, 0, 0, 0, 0x01};
   Mac destination_mac_{0x02, 0, 0, 0, 0, 0x02};
