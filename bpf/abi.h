@@ -247,12 +247,12 @@ enum flow_seen {
 	SEEN_SYN = 1 << 0,
 	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
 	SEEN_FIN = 1 << 2,
-	SEEN_RST = 1 << 3,
+	SEEN_RST = 1 << 3, /* taken back when the connection goes on; one that is beyond doubt is
+			    * noted as a FIN of both directions as well */
 	SEEN_TWIN_SHIFT = 4, /* the same of the other direction */
 };
 
-/* Of an entry's meta: protocol, what was seen (enum flow_seen, bits are only ever added),
- * and the version above. */
+/* Of an entry's meta: protocol, what was seen (enum flow_seen) and the version above. */
 #define FLOW_META_PROTOCOL 0x000000ffU
 enum { FLOW_META_SEEN_SHIFT = 8 };
 
@@ -322,6 +322,31 @@ struct flow_bucket6 {
 };
 MAGLANE_ASSERT_SIZE(struct flow_bucket6, 4096);
 
+/* ---- fragments: which datagram's ports the later ones have ------------------------- */
+
+/* As the packets arrive. What IPv6 calls a datagram does not depend on the protocol. */
+struct fragment_key {
+	__be32 src_be[4]; /* an IPv4 address is in the first word, the rest is 0 */
+	__be32 dst_be[4];
+	__be32 id_be;
+	__u8 protocol; /* IPv4; 0 with IPv6 */
+	__u8 family;   /* enum family */
+	__u8 pad[2];
+};
+MAGLANE_ASSERT_SIZE(struct fragment_key, 40);
+
+/* Map "fragments", LRU hash: first fragments that were forwarded lately. */
+struct fragment {
+	__be32 ports_be; /* source, then destination, as they stand in the packet */
+	__u8 protocol;
+	__u8 pad[3];
+	__u32 slot; /* when the first one came */
+};
+MAGLANE_ASSERT_SIZE(struct fragment, 12);
+
+/* For so many slots an identification stands for one datagram. */
+enum { FRAGMENT_SLOTS = 5 };
+
 enum { STAMP_SLOT_BITS = 24, STAMP_SLOT_MASK = (1 << STAMP_SLOT_BITS) - 1, EPOCH_MAX = 255 };
 
 /* ---- node state: what changes while programs run ---------------------------- */
@@ -367,11 +392,13 @@ struct timeouts {
 	__u32 tcp_syn;         /* opened, not yet answered and confirmed */
 	__u32 tcp_established;
 	__u32 tcp_fin;         /* FIN seen in one direction */
-	__u32 tcp_closed;      /* FIN in both directions, or RST */
+	__u32 tcp_closed;      /* FIN in both directions, or a RST that is beyond doubt */
 	__u32 udp;             /* no reply seen */
 	__u32 udp_replied;
+	__u32 tcp_reset; /* established, then a RST that anybody may have sent */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct timeouts, 24);
+MAGLANE_ASSERT_SIZE(struct timeouts, 32);
 
 /* .rodata "config". The JIT removes what a constant makes unreachable. */
 struct node_config {
@@ -381,7 +408,9 @@ struct node_config {
 	__u8 ipv6;
 	__u8 masquerade_all;
 	__u8 pad;
-	__u32 pad1;
+	/* ICMP errors that a CPU sends a second, and at once after a pause; 0: as many as there
+	 * are reasons for. */
+	__u32 refusals_per_second;
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
 	__u16 snat_port_min[2];
@@ -395,7 +424,7 @@ struct node_config {
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 832);
+MAGLANE_ASSERT_SIZE(struct node_config, 840);
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -410,8 +439,11 @@ MAGLANE_ASSERT_SIZE(struct node_config, 832);
 	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \
 	X(NO_ENDPOINT, "no_endpoint", REJECT, "the frontend has no endpoint")                          \
 	X(UNUSED_PORT, "unused_port", REJECT, "a service address, but no such port")                   \
+	X(TOO_BIG, "too_big", REJECT, "longer than the next hop's MTU, of which its sender is told")   \
+	X(REFUSAL_RATE_LIMITED, "refusal_rate_limited", DROP, "an ICMP error was due, but there were too many in this second") \
 	X(MALFORMED, "malformed", DROP, "a header of a packet to a frontend contradicts itself or is cut short") \
-	X(FRAGMENT, "fragment", DROP, "a fragment for a frontend")                                     \
+	X(FRAGMENT, "fragment", DROP, "a later fragment whose first one is not known or did not fit")  \
+	X(SCTP_FRAGMENT, "sctp_fragment", DROP, "a first fragment of SCTP with ports to change: the checksum is over what follows") \
 	X(UNSUPPORTED_PROTOCOL, "unsupported_protocol", DROP, "a protocol that frontends do not serve") \
 	X(EXTENSION_HEADERS, "extension_headers", DROP, "more IPv6 extension headers than are walked") \
 	X(NO_LOCAL_ENDPOINT, "no_local_endpoint", DROP, "policy Local and no endpoint on this node")   \
@@ -422,7 +454,6 @@ MAGLANE_ASSERT_SIZE(struct node_config, 832);
 	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the endpoint")          \
 	X(NO_SOURCE_ADDRESS, "no_source_address", DROP, "the node has no address of the family to translate to") \
 	X(TTL_EXCEEDED, "ttl_exceeded", DROP, "TTL or hop limit used up")                              \
-	X(TOO_BIG, "too_big", DROP, "longer than the next hop's MTU")                                  \
 	X(NO_ROUTE, "no_route", DROP, "no route to the translated destination")                        \
 	X(FORWARDING_DISABLED, "forwarding_disabled", DROP, "the kernel's forwarding is switched off on the device") \
 	X(REWRITE_FAILED, "rewrite_failed", DROP, "the kernel refused an edit of the packet")

@@ -27,6 +27,12 @@ static __always_inline __u64 checksum_replace_words(__u64 sum, const __be32 *fro
 	return sum;
 }
 
+/* What replacing one word by another adds to a sum over both. */
+static __always_inline __u32 checksum_difference(__u16 from, __u16 to)
+{
+	return (__u32)(__u16)~from + to;
+}
+
 /* *sum is a checksum as it stands in a header; difference: below 2^18. */
 static __always_inline void checksum_update(__u16 *sum, __u32 difference)
 {

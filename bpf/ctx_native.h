@@ -47,6 +47,11 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return NATIVE_AT_TC && ctx->gso_segs > 1;
 }
 
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return ctx->gso_size;
+}
+
 static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 {
 	return NATIVE_AT_TC && ctx->vlan_present;
@@ -76,6 +81,10 @@ static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __
 	return 0;
 }
 
+static __always_inline void ctx_sum_changed(ctx_t *ctx, __u16 difference)
+{
+}
+
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
 	if (len == 0 || offset > ctx->len || len > ctx->len - offset)
@@ -88,23 +97,18 @@ static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from,
 {
 	if (len == 0 || offset > ctx->len || len > ctx->len - offset)
 		return -1;
+	if (NATIVE_AT_TC)
+		native_packet_pull(ctx, offset + len);
 	__builtin_memcpy(ctx->data + offset, from, len);
 	return 0;
 }
 
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	__u32 len = ctx->len;
-
-	if (native_packet_resize(ctx, len + room))
+	if (native_packet_resize(ctx, len))
 		return -1;
-	__builtin_memmove(ctx->data + room, ctx->data, len);
+	__builtin_memset(ctx->data, 0xaa, len);
 	return 0;
-}
-
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return len <= ctx->len ? native_packet_resize(ctx, len) : -1;
 }
 
 static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)

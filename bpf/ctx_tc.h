@@ -45,6 +45,12 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return ctx->gso_segs > 1;
 }
 
+/* Bytes of layer 4 payload that each segment of such a frame gets. */
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return ctx->gso_size;
+}
+
 static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 {
 	return ctx->vlan_present;
@@ -109,6 +115,11 @@ static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __
 	return 0;
 }
 
+static __always_inline void ctx_sum_changed(ctx_t *ctx, __u16 difference)
+{
+	bpf_csum_update(ctx, difference);
+}
+
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
 	return bpf_skb_load_bytes(ctx, offset, to, len);
@@ -116,17 +127,21 @@ static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 le
 
 static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from, __u32 len)
 {
-	return bpf_skb_store_bytes(ctx, offset, from, len, 0);
+	return bpf_skb_store_bytes(ctx, offset, from, len, BPF_F_RECOMPUTE_CSUM);
 }
 
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+/*
+ * Where a checksum is still to be made (a frame of a local socket, or one that the kernel has put
+ * together from several), the kernel would make it in the middle of the new packet. It lets go
+ * of that as soon as the place where summing starts has been cut off: so that much goes.
+ */
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	return bpf_skb_change_head(ctx, room, 0);
-}
+	const __u32 gone = l4 + 2;
 
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return bpf_skb_change_tail(ctx, len, 0);
+	if (bpf_skb_change_tail(ctx, len + gone, 0))
+		return -1;
+	return bpf_skb_adjust_room(ctx, -(__s32)gone, BPF_ADJ_ROOM_MAC, 0);
 }
 
 static __always_inline int ctx_can_send(const ctx_t *ctx, __u32 device)

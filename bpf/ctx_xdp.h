@@ -63,6 +63,12 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return 0;
 }
 
+/* Bytes of layer 4 payload that each segment of such a frame gets. */
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return 0;
+}
+
 /* True for a frame with a VLAN tag that the device has taken out of the bytes. */
 static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 {
@@ -89,26 +95,32 @@ static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __
 	return 0;
 }
 
+/* The bytes have changed by this difference: for a device's sum over the whole packet, which
+ * XDP knows nothing of. */
+static __always_inline void ctx_sum_changed(ctx_t *ctx, __u16 difference)
+{
+}
+
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
 	return bpf_xdp_load_bytes(ctx, offset, to, len);
 }
 
+/* The layer 4 checksums in the bytes are the caller's business. Moves. */
 static __always_inline int ctx_store(ctx_t *ctx, __u32 offset, const void *from, __u32 len)
 {
 	return bpf_xdp_store_bytes(ctx, offset, (void *)from, len);
 }
 
-/* Puts `room` bytes, of no particular content, before the frame. Moves. */
-static __always_inline int ctx_push(ctx_t *ctx, __u32 room)
+/* Makes another packet of the frame: `len` bytes of no particular content, and nothing left of
+ * what a device has to do to the old one, whose layer 4 header is at `l4`. Moves. */
+static __always_inline int ctx_remake(ctx_t *ctx, __u32 l4, __u32 len)
 {
-	return bpf_xdp_adjust_head(ctx, -(int)room);
-}
+	int more = (int)len - (int)ctx_len(ctx);
 
-/* Cuts the frame at its end to `len` bytes. REQUIRES: it has as many. Moves. */
-static __always_inline int ctx_trim(ctx_t *ctx, __u32 len)
-{
-	return bpf_xdp_adjust_tail(ctx, (int)len - (int)ctx_len(ctx));
+	if (more > 0)
+		return bpf_xdp_adjust_head(ctx, -more);
+	return more ? bpf_xdp_adjust_tail(ctx, more) : 0;
 }
 
 /* Whether this hook can send to `device` (struct next_hop). */

@@ -123,12 +123,16 @@ static __always_inline __u8 seen_in(const struct packet *packet, __u8 protocol)
 	return seen;
 }
 
-/* FIN in each direction, or RST in either. */
+/* FIN in each direction; a RST that is beyond doubt counts as both. */
 static __always_inline int seen_closed(__u8 seen)
 {
-	__u8 twin = seen >> SEEN_TWIN_SHIFT;
+	return seen & seen >> SEEN_TWIN_SHIFT & SEEN_FIN;
+}
 
-	return ((seen | twin) & SEEN_RST) || (seen & twin & SEEN_FIN);
+/* A RST, but the other end may have found that it is none of the connection's and go on. */
+static __always_inline int seen_reset(__u8 seen)
+{
+	return (seen | seen >> SEEN_TWIN_SHIFT) & SEEN_RST;
 }
 
 /* The client has confirmed the reply (TCP), or there was one (UDP). */
@@ -158,6 +162,8 @@ static __always_inline __u32 idle_limit(__u8 seen, __u8 flags, __u8 protocol)
 		return established ? config.timeouts.udp_replied : config.timeouts.udp;
 	if (seen_closed(seen))
 		return config.timeouts.tcp_closed;
+	if (seen_reset(seen))
+		return config.timeouts.tcp_reset;
 	if ((seen | seen >> SEEN_TWIN_SHIFT) & SEEN_FIN)
 		return config.timeouts.tcp_fin;
 	return established ? config.timeouts.tcp_established : config.timeouts.tcp_syn;
@@ -170,8 +176,8 @@ static __always_inline struct table_place flow_place(const __u64 *key, int famil
 	return table_place(table_hash(&config.seed, key, FLOW_SHAPE(family)), FLOW_BUCKETS(family));
 }
 
-/* How gladly a full bucket gives an entry up: closed before expired before embryonic, the
- * longest idle first, an established flow never. */
+/* How gladly a full bucket gives an entry up: closed before expired before embryonic before
+ * established with a doubtful RST, the longest idle first; an established flow never. */
 static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family)
 {
 	const struct flow_body *body = family == FAMILY_IPV4 ?
@@ -185,10 +191,12 @@ static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family
 	__u32 class = 0;
 
 	if (protocol == IPPROTO_TCP && seen_closed(seen))
-		class = 3;
+		class = 4;
 	else if (idle >= limit + flow_stamp_lag(limit))
-		class = 2;
+		class = 3;
 	else if (!seen_established(seen, body->flags, protocol))
+		class = 2;
+	else if (seen_reset(seen))
 		class = 1;
 	return class ? class << (STAMP_SLOT_BITS - 1) | idle : 0;
 }
@@ -284,6 +292,19 @@ static __always_inline table_location flow_search(const union any_tuple *key, in
 	return family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
 }
 
+/* TABLE_NOWHERE, or the location of the key if it is next to its home slot. */
+static __always_inline table_location flow_next_to_home(const union any_tuple *key, int family)
+{
+	__u64 hash = table_hash(&config.seed, key->words, FLOW_SHAPE(family));
+	table_location location = table_locate(table_first(hash, FLOW_BUCKETS(family)),
+					       table_next_to(table_home(hash)));
+	void *entry = table_at(FLOW_MAP(family), location, FLOW_SHAPE(family));
+	__u32 meta;
+
+	return entry && table_matches(entry, key->words, &meta, FLOW_SHAPE(family)) ? location :
+										    TABLE_NOWHERE;
+}
+
 static __always_inline enum table_result flow_find_elsewhere_of(const union any_tuple *key,
 								struct flow *flow, int family)
 {
@@ -291,7 +312,9 @@ static __always_inline enum table_result flow_find_elsewhere_of(const union any_
 
 	if (!key || !flow)
 		return TABLE_BUSY;
-	flow->location = flow_search(key, family);
+	flow->location = flow_next_to_home(key, family);
+	if (flow->location == TABLE_NOWHERE)
+		flow->location = flow_search(key, family);
 	entry = table_at(FLOW_MAP(family), flow->location, FLOW_SHAPE(family));
 	if (!entry)
 		return TABLE_ABSENT;
@@ -316,8 +339,8 @@ static __always_inline enum table_result flow_find_elsewhere(const union any_tup
 				       flow_find_elsewhere6(key, flow);
 }
 
-/* The same where every nanosecond counts: the home slot, which is one line, comes first. Most
- * flows are there. */
+/* The same where every nanosecond counts: the home slot, which is one line, comes first, then
+ * the one next to it. Most flows are there. */
 static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
 						   int family)
 {
@@ -610,12 +633,13 @@ static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
 static __always_inline int flow_note_seen_of(const union any_tuple *key, union any_flow *flow,
 					     __u8 seen, int family)
 {
+	const __u8 twin_seen = seen >> SEEN_TWIN_SHIFT | seen << SEEN_TWIN_SHIFT;
 	union any_tuple twin;
 
 	if (!key || !flow)
 		return 0;
 	flow_twin_key(&twin, key, flow, family);
-	if (flow_add_seen(&twin, seen << SEEN_TWIN_SHIFT, key, family))
+	if (flow_add_seen(&twin, twin_seen, key, family))
 		flow_add_seen(key, seen, NULL, family);
 	return 0;
 }
@@ -630,8 +654,9 @@ __weak int flow_note_seen6(const union any_tuple *key, union any_flow *flow, __u
 	return flow_note_seen_of(key, flow, seen, FAMILY_IPV6);
 }
 
-/* Notes in both directions what a packet shows of the connection's state, so that each entry
- * alone tells what becomes of it: a few times in a connection's life. */
+/* Notes in both directions what a packet shows of the connection's state (`seen`: its own
+ * direction's bits, and the other's above them), so that each entry alone tells what becomes
+ * of it: a few times in a connection's life. */
 static __always_inline void flow_note_seen(const union any_tuple *key, struct flow *flow,
 					   __u8 seen, int family)
 {
@@ -643,6 +668,61 @@ static __always_inline void flow_note_seen(const union any_tuple *key, struct fl
 		flow_note_seen6(key, &flow->answer, seen);
 	/* In the copy too: a lost twin is made again from it. */
 	flow->meta |= (__u32)seen << FLOW_META_SEEN_SHIFT;
+}
+
+/* Takes RSTs back, in the flow of `key`; with `twin_of`, only if it is that flow's other
+ * direction. */
+static __always_inline void flow_take_back(const union any_tuple *key,
+					   const union any_tuple *twin_of, int family)
+{
+	const __u32 bits = (__u32)(SEEN_RST | SEEN_RST << SEEN_TWIN_SHIFT) << FLOW_META_SEEN_SHIFT;
+	const struct table_shape shape = FLOW_SHAPE(family);
+	__u64 *entry = table_at(FLOW_MAP(family), flow_search(key, family), shape);
+
+	for (int tries = 0; entry && tries < 4; tries++) {
+		const __u64 *answer = entry + shape.key_words;
+		__u32 meta;
+
+		if (!table_matches(entry, key->words, &meta, shape) || !(meta & bits))
+			return;
+		table_after(answer, meta);
+		if (twin_of && !flow_is_twin(answer, twin_of, family))
+			return;
+		if (table_swap32(table_meta(entry, shape), meta, meta & ~bits) == meta)
+			return;
+	}
+}
+
+static __always_inline int flow_revive_of(const union any_tuple *key, struct flow *flow, int family)
+{
+	union any_tuple twin;
+
+	if (!key || !flow)
+		return 0;
+	flow_twin_key(&twin, key, &flow->answer, family);
+	flow_take_back(&twin, key, family);
+	flow_take_back(key, NULL, family);
+	return 0;
+}
+
+__weak int flow_revive4(const union any_tuple *key, struct flow *flow)
+{
+	return flow_revive_of(key, flow, FAMILY_IPV4);
+}
+
+__weak int flow_revive6(const union any_tuple *key, struct flow *flow)
+{
+	return flow_revive_of(key, flow, FAMILY_IPV6);
+}
+
+/* The connection goes on after a RST: it was none. */
+static __always_inline void flow_revive(const union any_tuple *key, struct flow *flow, int family)
+{
+	if (family == FAMILY_IPV4)
+		flow_revive4(key, flow);
+	else
+		flow_revive6(key, flow);
+	flow->meta &= ~((__u32)(SEEN_RST | SEEN_RST << SEEN_TWIN_SHIFT) << FLOW_META_SEEN_SHIFT);
 }
 
 /* The words of a flow from its stamp on: stamp, next hop, flags and MTU. */

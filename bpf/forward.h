@@ -9,6 +9,8 @@
 #include <linux/if_ether.h>
 #include "bpf/count.h"
 #include "bpf/flow.h"
+#include "bpf/fragment.h"
+#include "bpf/reject.h"
 #include "bpf/rewrite.h"
 #include "bpf/scratch.h"
 
@@ -19,8 +21,6 @@ static __always_inline enum reason route_failure(long error)
 	switch (error) {
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return REASON_FORWARDING_DISABLED;
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return REASON_TOO_BIG;
 	default:
 		return REASON_NO_ROUTE;
 	}
@@ -34,6 +34,9 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = ctx_ifindex(ctx);
 	route->l4_protocol = *tuple_protocol(&packet->tuple, family);
+	/* Any length makes tc tell the route's MTU, as XDP does, and not the device's; the
+	 * packet's own is held against it in one place, forward. */
+	route->tot_len = 1;
 	if (family == FAMILY_IPV4) {
 		route->family = ADDRESS_FAMILY_INET;
 		route->tos = packet->tos;
@@ -93,6 +96,66 @@ static __always_inline int send(ctx_t *ctx, const struct next_hop *hop)
 	return ctx_send(ctx, hop->device);
 }
 
+/*
+ * Whether a RST is beyond doubt. Its sequence number would tell, but the flow does not know
+ * what numbers there may be, and to keep them would cost every packet. From outside anybody
+ * may send one, and the receiver ignores it if the number is wrong (RFC 5961). On the device
+ * that leads to its source it is its own; and of a connection that is not established there
+ * is nothing to protect.
+ */
+static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					 int family)
+{
+	const __u8 flags = flow_body(&flow->answer, family)->flags;
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	union any_flow *back;
+	long error;
+
+	if (!seen_established(meta_seen(flow->meta), flags, IPPROTO_TCP))
+		return 1;
+	if (!packet->from_pod || !scratch)
+		return 0;
+	back = &scratch->other.answer;
+	addr_copy(flow_src(back, family), tuple_dst(&packet->tuple, family), family);
+	addr_copy(flow_dst(back, family), tuple_src(&packet->tuple, family), family);
+	error = route_lookup(ctx, packet, back, &scratch->route, family);
+	return (!error || error == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	       scratch->route.ifindex == ctx_ifindex(ctx);
+}
+
+/* What a packet shows that was not seen before. */
+static __always_inline int note_of(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+
+	if (seen & SEEN_RST && reset_is_sure(ctx, packet, flow, family))
+		seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
+	flow_note_seen(&packet->tuple, flow, seen, family);
+	return 0;
+}
+
+static __noinline int note4(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return note_of(ctx, packet, flow, FAMILY_IPV4);
+}
+
+static __noinline int note6(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return note_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+
+	if ((meta_seen(flow->meta) & seen) == seen)
+		return;
+	if (family == FAMILY_IPV4)
+		note4(ctx, packet, flow);
+	else
+		note6(ctx, packet, flow);
+}
+
 /* Once a slot and flow, and after each change of the epoch: finds the next hop again, notes
  * the time, and sees to it that the other direction is still there. */
 static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, struct flow *flow,
@@ -103,23 +166,119 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
+	if (seen_reset(meta_seen(flow->meta)) && !(packet->tcp_flags & TCP_RST))
+		flow_revive(&packet->tuple, flow, family);
 	flow_repair_twin(&packet->tuple, flow, &scratch->other, family);
 	flow_store_hop(&packet->tuple, flow, family);
 	return reason;
+}
+
+enum {
+	FITS = 100, /* no program's return value */
+	GSO_BY_FRAGMENTS = 0xffff,
+};
+
+/* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
+ * not, or the program's return value. */
+static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+{
+	__u32 l4 = packet->l4_offset;
+	const __u8 *data_offset;
+	__u32 header = 8;
+
+	if (ctx_is_gso(ctx) && l4 <= MAX_HEADERS * 4) {
+		if (*tuple_protocol(&packet->tuple, family) == IPPROTO_TCP) {
+			data_offset = ctx_at(ctx, l4 + 12, 1);
+			header = data_offset ? (*data_offset >> 4) * 4 : 20;
+		}
+		/* Of SCTP the sender has sized every chunk itself. */
+		if (ctx_gso_size(ctx) == GSO_BY_FRAGMENTS ||
+		    l4 - L3_OFFSET + header + ctx_gso_size(ctx) <= mtu)
+			return FITS;
+	}
+	return too_big(ctx, packet, mtu, family);
+}
+
+static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
+}
+
+static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
+}
+
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+{
+	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
+}
+
+static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
+					   union any_flow *flow, __u8 kind, int family)
+{
+	if (kind & PACKET_LATER_FRAGMENT)
+		return rewrite_addresses(ctx, flow, family);
+	if (kind & PACKET_SCTP)
+		return rewrite_sctp(ctx, packet, flow, family);
+	return rewrite(ctx, packet, flow, family);
+}
+
+/* What is more to some packets, once their flow is known and its next hop has been looked up
+ * if need be; and the end of those that have gone far enough. */
+static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
+					   union any_flow *flow, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	struct flow_body *body = flow_body(flow, family);
+	const int unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
+	const __u8 kind = *packet_kind(packet, family);
+
+	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1)
+		return drop(ctx, REASON_TTL_EXCEEDED);
+	if (!scratch)
+		return drop(ctx, REASON_REWRITE_FAILED);
+	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
+		return pass(ctx, REASON_TO_TC);
+	if (!unresolved && body->mtu && packet->ip_len > body->mtu) {
+		int verdict = oversize(ctx, packet, body->mtu, family);
+
+		if (verdict != FITS)
+			return verdict;
+	}
+	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
+	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
+		return drop(ctx, REASON_SCTP_FRAGMENT);
+	if (rewrite_unusual(ctx, packet, flow, kind, family))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	if (kind & PACKET_FIRST_FRAGMENT)
+		fragment_remember(packet, &scratch->fragment_key, family);
+	if (unresolved) {
+		count(ctx, REASON_RESOLVING);
+		return ctx_resolve(ctx, &scratch->route);
+	}
+	return send(ctx, &body->next_hop);
+}
+
+static __noinline int forward_unusual4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return forward_unusual(ctx, packet, flow, FAMILY_IPV4);
+}
+
+static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+{
+	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
 }
 
 /* A packet of a flow, from state to the wire. */
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	struct flow_body *body = flow_body(&flow->answer, family);
-	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 stamp = clock_stamp();
 	struct scratch *scratch = NULL;
 	int unresolved;
 
-	flow_note_seen(&packet->tuple, flow, seen_in(packet, protocol), family);
-	if (packet->ttl <= 1)
-		return drop(ctx, REASON_TTL_EXCEEDED);
+	note(ctx, packet, flow, family);
 	if (body->stamp != stamp) {
 		enum reason reason = REASON_TABLE_BUSY;
 
@@ -129,11 +288,18 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
 	}
+	if (packet->ttl <= 1)
+		return family == FAMILY_IPV4 ? forward_unusual4(ctx, packet, &flow->answer) :
+					       forward_unusual6(ctx, packet, &flow->answer);
 	unresolved = body->stamp != stamp;
 	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
 		return pass(ctx, REASON_TO_TC);
-	if (!unresolved && body->mtu && packet->ip_len > body->mtu && !ctx_is_gso(ctx))
-		return drop(ctx, REASON_TOO_BIG);
+	if (!unresolved && body->mtu && packet->ip_len > body->mtu) {
+		int verdict = oversize(ctx, packet, body->mtu, family);
+
+		if (verdict != FITS)
+			return verdict;
+	}
 	if (rewrite(ctx, packet, &flow->answer, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {

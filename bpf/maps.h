@@ -45,6 +45,7 @@ MAGLANE_MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket4, 16384 /* age
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* agent */,
 	    BPF_F_MMAPABLE);
+MAGLANE_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment, 8192, 0);
 MAGLANE_MAP(node_state, BPF_MAP_TYPE_ARRAY, __u32, struct node_state, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, BPF_F_NO_PREALLOC);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);

@@ -11,6 +11,7 @@
 #include "bpf/checksum.h"
 #include "bpf/filter.h"
 #include "bpf/flow.h"
+#include "bpf/node_socket.h"
 #include "bpf/scratch.h"
 #include "bpf/select.h"
 
@@ -40,7 +41,7 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 
 /* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
  * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
- * in use. */
+ * in use; -2: it may be, but there was a RST. */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
@@ -58,14 +59,19 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 		reservation->found = 1;
 		return 1;
 	}
-	if (!closed)
-		return -1;
+	if (!closed && !(reservation->last_resort && seen_reset(seen)))
+		return seen_reset(seen) ? -2 : -1;
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
 }
 
+/* What the search needs of its caller. */
+struct port_search {
+	ctx_t *ctx;
+};
+
 /* Tries the n-th port. 1: the search is over, reservation->reason says how. */
-static __always_inline long reserve_port(__u32 n, int family)
+static __always_inline long reserve_port(__u32 n, struct port_search *search, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	struct reservation *reservation;
@@ -79,12 +85,16 @@ static __always_inline long reserve_port(__u32 n, int family)
 	reservation = &scratch->reservation;
 	reverse = &reservation->reverse;
 	flow = &reservation->flow;
+	n += reservation->first;
 	port = reservation->own_port_be;
 	if (reservation->source_translated || n)
 		port = __builtin_bswap16(source_port(reservation->hash, n));
 	if (!port)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
+	if (reservation->source_translated &&
+	    node_socket_has(search->ctx, reverse, &scratch->socket, family))
+		return 0;
 	flow_set_checksums(flow, reverse, family);
 	flow_body(flow, family)->flags = FLOW_REPLY;
 	if (reservation->source_translated || port != reservation->own_port_be)
@@ -96,6 +106,10 @@ static __always_inline long reserve_port(__u32 n, int family)
 		if (whose > 0) {
 			reservation->reason = REASON_COUNT;
 			return 1;
+		}
+		if (whose == -2 && !reservation->doubtful) {
+			reservation->doubtful = 1;
+			reservation->doubtful_n = n;
 		}
 		if (whose < 0)
 			return 0;
@@ -109,18 +123,29 @@ static __always_inline long reserve_port(__u32 n, int family)
 	return 1;
 }
 
-static long reserve_port4(__u32 n, void *unused)
+static long reserve_port4(__u32 n, struct port_search *search)
 {
-	return reserve_port(n, FAMILY_IPV4);
+	return reserve_port(n, search, FAMILY_IPV4);
 }
 
-static long reserve_port6(__u32 n, void *unused)
+static long reserve_port6(__u32 n, struct port_search *search)
 {
-	return reserve_port(n, FAMILY_IPV6);
+	return reserve_port(n, search, FAMILY_IPV6);
 }
 
-/* Makes the reverse flow with the first source port that is free. REASON_COUNT: done. */
-static __always_inline enum reason nat_reserve(struct packet *packet,
+static __always_inline void reserve(ctx_t *ctx, __u32 tries, int family)
+{
+	struct port_search search = {.ctx = ctx};
+
+	if (family == FAMILY_IPV4)
+		bpf_loop(tries, reserve_port4, &search, 0);
+	else
+		bpf_loop(tries, reserve_port6, &search, 0);
+}
+
+/* Makes the reverse flow with the first source port that is free; where none is, with one of a
+ * connection that was reset, as it seems. REASON_COUNT: done. */
+static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet,
 					       const struct connection *connection,
 					       struct reservation *reservation, int family)
 {
@@ -148,10 +173,12 @@ static __always_inline enum reason nat_reserve(struct packet *packet,
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
 	*tuple_protocol(reverse, family) = protocol;
 
-	if (family == FAMILY_IPV4)
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port4, NULL, 0);
-	else
-		bpf_loop(SOURCE_PORT_TRIES, reserve_port6, NULL, 0);
+	reserve(ctx, SOURCE_PORT_TRIES, family);
+	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
+		reservation->first = reservation->doubtful_n;
+		reservation->last_resort = 1;
+		reserve(ctx, 1, family);
+	}
 	return reservation->reason;
 }
 
@@ -167,7 +194,7 @@ static __always_inline void nat_release(struct packet *packet, struct reservatio
  * Makes both flows of a new connection. `flow->answer` holds the next hop already; the rest
  * of it is filled in here. REASON_COUNT: done, *flow is the forward flow.
  */
-static __always_inline enum reason nat_make_flows(struct packet *packet,
+static __always_inline enum reason nat_make_flows(ctx_t *ctx, struct packet *packet,
 						  struct scratch *scratch, struct flow *flow,
 						  int family)
 {
@@ -181,7 +208,7 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 
 	filter_note_flow(tuple_dst(&packet->tuple, family), connection->dst_be, family);
 	__builtin_memset(reservation, 0, sizeof(*reservation));
-	reason = nat_reserve(packet, connection, reservation, family);
+	reason = nat_reserve(ctx, packet, connection, reservation, family);
 	if (reason != REASON_COUNT)
 		return reason;
 	port = *tuple_dst_port(&reservation->reverse, family);

@@ -43,6 +43,7 @@ extern struct native_map vip_bits;
 extern struct native_map flow_bits;
 extern struct native_map flows4;
 extern struct native_map flows6;
+extern struct native_map fragments;
 extern struct native_map node_state;
 extern struct native_map devices;
 extern struct native_map counters;
@@ -51,13 +52,17 @@ extern struct native_map scratches;
 extern const volatile struct node_config config;
 
 void *native_map_lookup_elem(void *map, const void *key);
+long native_map_update_elem(void *map, const void *key, const void *value, __u64 flags);
 long native_loop(__u32 iterations, void *callback, void *context, __u64 flags);
+/* Whether a socket of the node gets packets of this tuple (union any_tuple). */
+int native_node_socket_has(const void *tuple, int family);
 __u64 native_jiffies64(void);
 long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
 
 /* libbpf's library has functions of some of these names: other symbols, so that one program
  * may link both. */
 #define bpf_map_lookup_elem(...) native_map_lookup_elem(__VA_ARGS__)
+#define bpf_map_update_elem(...) native_map_update_elem(__VA_ARGS__)
 #define bpf_loop(...) native_loop(__VA_ARGS__)
 #define bpf_jiffies64() native_jiffies64()
 #define bpf_fib_lookup(...) native_fib_lookup(__VA_ARGS__)

@@ -21,6 +21,7 @@ struct native_packet {
 	__u32 linear; /* the first bytes, which ctx_at reaches; below len only at tc */
 	__u32 ifindex;
 	__u16 gso_segs;
+	__u16 gso_size; /* bytes of payload in each */
 	__u8 vlan_present;
 
 	/* Out: the device that the frame was sent to, 0: none; and the route, where the frame

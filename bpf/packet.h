@@ -21,9 +21,17 @@ struct packet {
 	__u32 ip_len;    /* from the IP header on, as the header says; bytes */
 	__u16 l4_offset; /* from the start of the frame */
 	__u8 tcp_flags;  /* as in the TCP header; 0 for UDP */
-	__u8 ttl;        /* or hop limit */
+	__u8 ttl;        /* or hop limit; 0: of a kind that is not plain */
 	__u8 tos;        /* or traffic class */
 	__u8 from_pod;   /* arrived at a pod device */
+};
+
+/* What is more to a packet than rewrite() does. */
+enum packet_kind {
+	PACKET_PLAIN = 0,
+	PACKET_FIRST_FRAGMENT = 1 << 0,
+	PACKET_LATER_FRAGMENT = 1 << 1, /* without a layer 4 header */
+	PACKET_SCTP = 1 << 2,
 };
 
 enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
@@ -61,12 +69,32 @@ static __always_inline __u8 *tuple_protocol(void *tuple, int family)
 				       &((struct tuple6 *)tuple)->protocol;
 }
 
+/* Bits of enum packet_kind. They are in the tuple's padding, which tables do not look at and
+ * which tuple_set_tail clears in any case, so that plain packets pay nothing for them. */
+static __always_inline __u8 *packet_kind(struct packet *packet, int family)
+{
+	return family == FAMILY_IPV4 ? &packet->tuple.t4.pad[0] : &packet->tuple.t6.pad[0];
+}
+
+/* Sends the packet by way of forward_unusual, which knows its kind. */
+static __always_inline void packet_mark(struct packet *packet, __u8 kind, int family)
+{
+	*packet_kind(packet, family) |= kind;
+	packet->ttl = 0;
+}
+
 /* Ports (as in the packet), protocol and pad at once: whoever reads them as one word would wait
  * for the parts of it to reach the cache. */
 static __always_inline void tuple_set_tail(union any_tuple *tuple, __u32 ports, __u8 protocol,
 					   int family)
 {
 	tuple->words[family == FAMILY_IPV4 ? 1 : 4] = ports | (__u64)protocol << 32;
+}
+
+/* Source and destination port, as they stand in the packet. */
+static __always_inline __u32 tuple_ports(const union any_tuple *tuple, int family)
+{
+	return tuple->words[family == FAMILY_IPV4 ? 1 : 4];
 }
 
 static __always_inline void addr_copy(__be32 *to, const __be32 *from, int family)

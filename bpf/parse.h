@@ -27,6 +27,7 @@ enum {
 	NEXT_HOP_BY_HOP = 0,
 	NEXT_ROUTING = 43,
 	NEXT_FRAGMENT = 44,
+	NEXT_AUTHENTICATION = 51,
 	NEXT_DESTINATION = 60,
 	MAX_HEADERS = 128, /* pulled at once: covers Ethernet, IPv4 with options, TCP */
 };
@@ -42,7 +43,9 @@ struct ports_header {
 	__u8 flags;
 };
 
-static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet, int family)
+/* `first`: of several fragments, so that what is missing may follow. */
+static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet, int first,
+					       int family)
 {
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 offset = packet->l4_offset;
@@ -68,7 +71,7 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 		packet->tcp_flags = 0;
 		needed = __builtin_bswap16(l4->length_be);
 	}
-	if (needed < header || needed > room)
+	if (needed < header || (needed > room && !(first && protocol != IPPROTO_TCP)))
 		return PARSED_MALFORMED;
 	tuple_set_tail(&packet->tuple, *(__u32 *)l4, protocol, family);
 	return PARSED_OK;
@@ -104,14 +107,42 @@ static __always_inline enum parsed parse_ipv4(ctx_t *ctx, struct packet *packet)
 		return PARSED_FRAGMENT;
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return PARSED_OTHER_PROTOCOL;
-	return parse_ports(ctx, packet, FAMILY_IPV4);
+	return parse_ports(ctx, packet, 0, FAMILY_IPV4);
 }
 
+/* Of an IPv6 header's kind (RFC 8200 section 4, RFC 4302 section 2). */
 struct extension_header {
 	__u8 next;
-	__u8 length; /* in 8 bytes, without the first 8 */
-	__u8 rest[6];
+	__u8 length; /* in 8 bytes, without the first 8; authentication: in 4, without the first 8 */
+	__u8 rest[6]; /* fragment: its offset is in the upper 13 bits */
 };
+
+static __always_inline int is_extension(__u8 next)
+{
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_FRAGMENT ||
+	       next == NEXT_AUTHENTICATION || next == NEXT_DESTINATION;
+}
+
+/* Bytes of an extension header of this kind. */
+static __always_inline __u32 extension_length(const struct extension_header *header, __u8 kind)
+{
+	if (kind == NEXT_FRAGMENT)
+		return sizeof(*header);
+	if (kind == NEXT_AUTHENTICATION)
+		return (header->length + 2) * 4;
+	return (header->length + 1) * 8;
+}
+
+static __always_inline int is_later_fragment(const struct extension_header *fragment)
+{
+	return fragment->rest[0] || fragment->rest[1] & 0xf8;
+}
+
+/* Protocols that frontends serve: they have ports in their first four bytes. */
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
 
 static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 {
@@ -134,20 +165,45 @@ static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 		packet->tuple.t6.protocol = next;
 		packet->l4_offset = offset;
 		if (next == IPPROTO_TCP || next == IPPROTO_UDP)
-			return parse_ports(ctx, packet, FAMILY_IPV6);
+			return parse_ports(ctx, packet, 0, FAMILY_IPV6);
 		if (next == NEXT_FRAGMENT)
 			return PARSED_FRAGMENT;
-		if (next != NEXT_HOP_BY_HOP && next != NEXT_ROUTING && next != NEXT_DESTINATION)
+		if (!is_extension(next))
 			return PARSED_OTHER_PROTOCOL;
 		header = ctx_at(ctx, offset, sizeof(*header));
 		if (!header)
 			return PARSED_MALFORMED;
+		offset += extension_length(header, next);
 		next = header->next;
-		offset += (header->length + 1) * 8;
 		if (offset > MAX_HEADERS * 4)
 			return PARSED_EXTENSION_HEADERS;
 	}
 	return PARSED_EXTENSION_HEADERS;
+}
+
+/* RFC 9260 section 3.1. */
+struct sctp_header {
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__be32 verification_tag;
+	__u32 checksum; /* least significant byte first; 0: none (RFC 9653) */
+};
+
+/* What parse has left: packet->l4_offset is that of an SCTP header. */
+static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet, int family)
+{
+	struct sctp_header sctp;
+	__u32 ports;
+	__u32 offset = packet->l4_offset;
+
+	if (offset > MAX_HEADERS * 4 || packet->ip_len < offset - L3_OFFSET + sizeof(sctp) ||
+	    ctx_load(ctx, offset, &sctp, sizeof(sctp)))
+		return PARSED_MALFORMED;
+	__builtin_memcpy(&ports, &sctp, sizeof(ports));
+	tuple_set_tail(&packet->tuple, ports, IPPROTO_SCTP, family);
+	packet->tcp_flags = 0;
+	packet_mark(packet, PACKET_SCTP, family);
+	return PARSED_OK;
 }
 
 static __always_inline enum parsed parse(ctx_t *ctx, struct packet *packet, int family)

@@ -15,7 +15,9 @@
 #include "bpf/filter.h"
 #include "bpf/flow.h"
 #include "bpf/forward.h"
+#include "bpf/fragment.h"
 #include "bpf/frontend.h"
+#include "bpf/icmp.h"
 #include "bpf/nat.h"
 #include "bpf/parse.h"
 #include "bpf/reject.h"
@@ -23,13 +25,11 @@
 
 /* Not TCP or UDP, or not whole: ours to refuse only if it is for a service's address, since
  * a service address must never be routed out of the node. */
-static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
 				    int family)
 {
 	union frontend_words key = {.key.family = family};
 
-	if (parsed == PARSED_NO_ADDRESS)
-		return pass(ctx, REASON_NOT_OURS);
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
@@ -38,6 +38,9 @@ static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum pars
 	}
 	switch (parsed) {
 	case PARSED_FRAGMENT:
+		/* Its first one may have been left to tc, and be on the way there. */
+		if ((int)CTX_HOOK == (int)HOOK_XDP)
+			return pass(ctx, REASON_TO_TC);
 		return drop(ctx, REASON_FRAGMENT);
 	case PARSED_OTHER_PROTOCOL:
 		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
@@ -46,6 +49,56 @@ static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum pars
 	default:
 		return drop(ctx, REASON_MALFORMED);
 	}
+}
+
+enum { UNUSUAL = 100 }; /* no program's return value */
+
+/* UNUSUAL: the packet goes on as those do that parse knows; or the program's return value. */
+static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				       int family)
+{
+	const __u8 icmp = family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+
+	if (parsed == PARSED_NO_ADDRESS || !scratch)
+		return pass(ctx, REASON_NOT_OURS);
+	if (parsed == PARSED_FRAGMENT) {
+		parsed = fragment_parse(ctx, packet, &scratch->fragment_key, family);
+		if (parsed == PARSED_OK)
+			return UNUSUAL;
+	}
+	if (parsed == PARSED_OTHER_PROTOCOL) {
+		const __u8 protocol = *tuple_protocol(&packet->tuple, family);
+		int verdict = ICMP_UNRELATED;
+
+		if (protocol == IPPROTO_SCTP)
+			parsed = parse_sctp(ctx, packet, family);
+		else if (protocol == icmp)
+			verdict = icmp_error(ctx, packet, family);
+		if (parsed == PARSED_OK)
+			return UNUSUAL;
+		if (verdict != ICMP_UNRELATED)
+			return verdict;
+	}
+	return unserved(ctx, packet, parsed, family);
+}
+
+/* Functions of their own, so that the stack of those packets that are many stays small. */
+static __noinline int unparsed4(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+{
+	return unparsed_of(ctx, packet, parsed, FAMILY_IPV4);
+}
+
+static __noinline int unparsed6(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+{
+	return unparsed_of(ctx, packet, parsed, FAMILY_IPV6);
+}
+
+static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				    int family)
+{
+	return family == FAMILY_IPV4 ? unparsed4(ctx, packet, parsed) :
+				       unparsed6(ctx, packet, parsed);
 }
 
 /* No frontend has this address, port and protocol. */
@@ -146,52 +199,102 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 	return 1;
 }
 
-/* The flow of a new connection; or 0, and the program's return value in *verdict. */
-static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
-					  int *verdict, int family)
+enum { CHOSEN = 100 }; /* no program's return value */
+
+/* Who serves a new connection, in scratch->connection: CHOSEN; or the program's return value. */
+static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	union frontend_words key = {.key.family = family};
 	struct connection *connection;
 	const struct frontend *frontend;
-	enum reason reason;
+	int verdict;
 
-	*verdict = CTX_DROP;
 	if (!scratch)
-		return 0;
+		return CTX_DROP;
+	/* What a later fragment is part of has its flow, or had. */
+	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
+		return unserved(ctx, packet, PARSED_FRAGMENT, family);
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
 	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
-	if (!frontend && !shares_replies(packet, &scratch->reservation.reverse, family)) {
-		*verdict = no_frontend(ctx, packet, &key, family);
-		return 0;
-	}
+	if (!frontend && !shares_replies(packet, &scratch->reservation.reverse, family))
+		return no_frontend(ctx, packet, &key, family);
 	connection = &scratch->connection;
 	__builtin_memset(connection, 0, sizeof(*connection));
 	connection->hash = connection_hash(&packet->tuple, family);
 	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
 	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
 	connection->dst_port_be = *tuple_dst_port(&packet->tuple, family);
-	if (frontend && !choose_endpoint(ctx, packet, frontend, connection, verdict, family))
+	if (frontend && !choose_endpoint(ctx, packet, frontend, connection, &verdict, family))
+		return verdict;
+	return CHOSEN;
+}
+
+/* Functions of their own: what they need of the stack is not needed with what follows. */
+static __noinline int open4(ctx_t *ctx, struct packet *packet)
+{
+	return open_of(ctx, packet, FAMILY_IPV4);
+}
+
+static __noinline int open6(ctx_t *ctx, struct packet *packet)
+{
+	return open_of(ctx, packet, FAMILY_IPV6);
+}
+
+/* The flow of a new connection; or 0, and the program's return value in *verdict. */
+static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					  int *verdict, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	const struct connection *connection;
+	enum reason reason;
+
+	*verdict = CTX_DROP;
+	if (!scratch)
 		return 0;
+	*verdict = family == FAMILY_IPV4 ? open4(ctx, packet) : open6(ctx, packet);
+	if (*verdict != CHOSEN)
+		return 0;
+	connection = &scratch->connection;
 	__builtin_memset(&flow->answer, 0, sizeof(flow->answer));
 	addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
 	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
 	if (reason == REASON_COUNT)
-		reason = nat_make_flows(packet, scratch, flow, family);
+		reason = nat_make_flows(ctx, packet, scratch, flow, family);
 	if (reason == REASON_COUNT)
 		return 1;
 	*verdict = drop(ctx, reason);
 	return 0;
 }
 
-/* A closed connection's tuple may be used again at once. */
-static __always_inline int opens_again(struct packet *packet, struct flow *flow)
+/* Whether the flow's endpoint is still one of the node's backends. */
+static __always_inline int endpoint_remains(struct flow *flow, int family)
 {
-	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	       seen_closed(meta_seen(flow->meta));
+	const struct flow_body *body = flow_body(&flow->answer, family);
+	__u32 id = body->backend_id;
+	const struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+
+	return body->flags & FLOW_REPLY ||
+	       (backend && backend->family == family &&
+		addr_equal(backend->addr_be, flow_dst(&flow->answer, family), family) &&
+		backend->port_be == *flow_dst_port(&flow->answer, family));
+}
+
+/*
+ * A closed connection's tuple may be used again at once. After a RST that may be anybody's the
+ * endpoint decides: it takes the new connection if the old one is gone, and otherwise tells
+ * the client so (RFC 5961 section 4). Unless it is no endpoint any more.
+ */
+static __always_inline int opens_again(struct packet *packet, struct flow *flow, int family)
+{
+	const __u8 seen = meta_seen(flow->meta);
+
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return 0;
+	return seen_closed(seen) || (seen_reset(seen) && !endpoint_remains(flow, family));
 }
 
 /*
@@ -241,12 +344,15 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 		return verdict;
 	packet.from_pod = from_pod;
 	parsed = parse(ctx, &packet, family);
-	if (parsed != PARSED_OK)
-		return unparsed(ctx, &packet, parsed, family);
+	if (parsed != PARSED_OK) {
+		verdict = unparsed(ctx, &packet, parsed, family);
+		if (verdict != UNUSUAL)
+			return verdict;
+	}
 	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
-	if (found == TABLE_DONE && opens_again(&packet, &flow)) {
+	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {
 		flow_remove_pair(&packet.tuple, &flow, family);
 		found = TABLE_ABSENT;
 	}

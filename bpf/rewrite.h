@@ -4,8 +4,78 @@
 #define MAGLANE_REWRITE_H
 
 #include "bpf/checksum.h"
+#include "bpf/crc32c.h"
 #include "bpf/flow.h"
 #include "bpf/parse.h"
+
+/* TTL or hop limit as the packet came. */
+static __always_inline __u8 rewrite_ttl(ctx_t *ctx, int family)
+{
+	const __u8 *ttl = ctx_at(ctx, L3_OFFSET + (family == FAMILY_IPV4 ? 8 : 7), 1);
+
+	return ttl ? *ttl : 0;
+}
+
+/* The IP header: addresses, TTL, its checksum. */
+static __always_inline int rewrite_ip(ctx_t *ctx, union any_flow *flow, int family)
+{
+	const struct flow_body *body = flow_body(flow, family);
+
+	if (family == FAMILY_IPV4) {
+		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		ip->saddr = *flow_src(flow, family);
+		ip->daddr = *flow_dst(flow, family);
+		ip->ttl--;
+		/* The TTL is the high byte of its word: one less of it is 0x0100 less. */
+		checksum_update(&ip->check,
+				(__u32)body->addr_csum + (__u16)~__builtin_bswap16(0x0100));
+	} else {
+		struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
+		ip->hop_limit--;
+	}
+	return 0;
+}
+
+/* A fragment that has no layer 4 header. */
+static __always_inline int rewrite_addresses(ctx_t *ctx, union any_flow *flow, int family)
+{
+	if (rewrite_ip(ctx, flow, family))
+		return -1;
+	if (family == FAMILY_IPV6)
+		ctx_sum_changed(ctx, flow_body(flow, family)->addr_csum);
+	return 0;
+}
+
+/*
+ * SCTP: its checksum is over the packet alone, without addresses. Whoever leaves it to a device
+ * to make the checksum has left a 0 there, which must stay.
+ */
+static __always_inline int rewrite_sctp(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					int family)
+{
+	__u32 l4 = packet->l4_offset;
+	struct sctp_header sctp;
+	__u32 ports;
+
+	if (l4 > MAX_HEADERS * 4 || ctx_load(ctx, l4, &sctp, sizeof(sctp)))
+		return -1;
+	__builtin_memcpy(&ports, &sctp, sizeof(ports));
+	if (sctp.checksum)
+		sctp.checksum ^= crc32c_difference(ports ^ flow_ports(flow, family),
+						   packet->ip_len - (l4 - L3_OFFSET));
+	sctp.src_port_be = *flow_src_port(flow, family);
+	sctp.dst_port_be = *flow_dst_port(flow, family);
+	if (ctx_store(ctx, l4, &sctp, sizeof(sctp)))
+		return -1;
+	return rewrite_addresses(ctx, flow, family);
+}
 
 /* The sum of the pseudo header, not folded (RFC 9293, 3.1; RFC 8200, 8.1). */
 static __always_inline __u64 pseudo_sum(struct packet *packet, int family)
@@ -34,26 +104,7 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 			flow_ports(flow, family), body->addr_csum, body->port_csum,
 			pseudo_sum(packet, family)))
 		return -1;
-	if (family == FAMILY_IPV4) {
-		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return -1;
-		ip->saddr = *flow_src(flow, family);
-		ip->daddr = *flow_dst(flow, family);
-		ip->ttl--;
-		/* The TTL is the high byte of its word: one less of it is 0x0100 less. */
-		checksum_update(&ip->check,
-				(__u32)body->addr_csum + (__u16)~__builtin_bswap16(0x0100));
-	} else {
-		struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return -1;
-		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
-		ip->hop_limit--;
-	}
-	return 0;
+	return rewrite_ip(ctx, flow, family);
 }
 
 #endif

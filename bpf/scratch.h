@@ -8,11 +8,14 @@
 #define MAGLANE_SCRATCH_H
 
 #include <linux/bpf.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include "bpf/flow.h"
 
 enum {
 	SCRATCHES = HOOKS + 1,
 	SCRATCH_CALL = HOOKS, /* programs that user space calls */
+	REFUSAL_HEADERS_MAX = 48, /* IPv6 and ICMP */
 	QUOTE_MAX = 128,
 };
 
@@ -40,14 +43,47 @@ struct reservation {
 	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
 	__u8 found;  /* the reverse flow was there already */
-	__u8 pad[5];
+	__u8 doubtful;    /* a flow with a RST has one of the tuples: with the n-th port */
+	__u8 last_resort; /* such a flow gives way */
+	__u8 pad[3];
+	__u32 doubtful_n;
+	__u32 first; /* what the search counts from */
+};
+
+/* How many ICMP errors this CPU may still send. */
+struct refusal_budget {
+	__u64 refilled; /* jiffies */
+	__u64 left;
+};
+
+union ip_header {
+	struct iphdr v4;
+	struct ipv6hdr v6;
+	__be32 words[10];
+};
+
+/* An ICMP error, taken apart. Offsets are from the start of the frame. */
+struct icmp_error {
+	union ip_header outer;
+	union ip_header inner; /* of the packet that it is about, as its receiver saw it */
+	union any_tuple answer; /* what would answer that packet: the key of the flow back */
+	__be16 ports_be[2];	/* of the packet that it is about */
+	__u32 inner_offset;
+	__u32 l4_offset; /* of the packet that it is about */
+	__u32 end;	 /* of the quote */
+	__u32 pad;
 };
 
 struct scratch {
+	struct refusal_budget refusals;
+	struct icmp_error icmp;
+	struct fragment_key fragment_key;
 	struct connection connection;
 	struct reservation reservation;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
+	struct bpf_sock_tuple socket;
+	__u32 refusal[REFUSAL_HEADERS_MAX / 4];
 	__u32 quote[QUOTE_MAX / 4];
 };
 

@@ -49,7 +49,8 @@ uint32_t idle_slots(uint32_t now, uint32_t stamp) {
 // The same distinctions as those by which the data plane chooses a flow's idle time.
 const char* state_of(uint8_t protocol, uint8_t forward, uint8_t reply) {
   if (protocol != IPPROTO_TCP) return reply != 0 ? "replied" : "new";
-  if (((forward | reply) & abi::SEEN_RST) != 0 || (forward & reply & abi::SEEN_FIN) != 0) return "closed";
+  if ((forward & reply & abi::SEEN_FIN) != 0) return "closed";
+  if (((forward | reply) & abi::SEEN_RST) != 0) return "reset";
   if (((forward | reply) & abi::SEEN_FIN) != 0) return "closing";
   return reply != 0 && (forward & abi::SEEN_ACK) != 0 ? "established" : "opening";
 }
@@ -138,7 +139,7 @@ bool FlowFilter::selects_all() const {
 }
 
 bool is_state(const std::string& word) {
-  static const std::set<std::string> states = {"opening", "established", "closing",
+  static const std::set<std::string> states = {"opening", "established", "closing", "reset",
                                                "closed",  "new",         "replied"};
   return states.contains(word);
 }

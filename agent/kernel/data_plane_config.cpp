@@ -22,7 +22,13 @@ struct TimeoutSeconds {
   uint32_t tcp_closed = 30;
   uint32_t udp = 30;
   uint32_t udp_replied = 120;
+  // Neither end has said anything more for so long: as netfilter gives up on unanswered
+  // retransmissions (nf_conntrack_tcp_timeout_max_retrans).
+  uint32_t tcp_reset = 300;
 };
+
+// ICMP errors a second and CPU, as Linux limits its own (net.ipv4.icmp_msgs_per_sec).
+constexpr uint32_t kRefusalsPerSecond = 1000;
 
 abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
   auto slots = [&](uint64_t seconds) {
@@ -30,7 +36,7 @@ abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
   };
   TimeoutSeconds t;
   return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin), slots(t.tcp_closed),
-          slots(t.udp),     slots(t.udp_replied)};
+          slots(t.udp),     slots(t.udp_replied),     slots(t.tcp_reset), 0};
 }
 
 Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {
@@ -101,6 +107,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.ipv4 = options.ipv4;
   config.ipv6 = options.ipv6;
   config.masquerade_all = options.masquerade_all;
+  config.refusals_per_second = kRefusalsPerSecond;
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
     return Error{"--snat-ports: give one or two ranges, for example 1024-29999,61000-65535"};
   }

@@ -19,6 +19,7 @@ bool is_ours(const v1::Service& service) {
 std::optional<Protocol> protocol_of(const v1::ServicePort& port) {
   if (port.protocol().empty() || port.protocol() == "TCP") return Protocol::tcp;
   if (port.protocol() == "UDP") return Protocol::udp;
+  if (port.protocol() == "SCTP") return Protocol::sctp;
   return std::nullopt;
 }
 
@@ -158,7 +159,7 @@ std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& servic
     if (!protocol) {
       if (complaints != nullptr)
         complaints->push_back({"Service " + resolved->key.to_string(),
-                               fmt::format("spec.ports[{}].protocol: {} is not served (expected TCP or UDP)",
+                               fmt::format("spec.ports[{}].protocol: {} is not served (expected TCP, UDP or SCTP)",
                                            i, port.protocol())});
       continue;
     }

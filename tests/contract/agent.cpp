@@ -89,6 +89,7 @@ abi::node_config AgentOptions::config() const {
   if (!config) std::abort();
   config->slot_shift = still.slot_shift;
   config->timeouts = still.timeouts;
+  config->refusals_per_second = still.refusals_per_second;
   config->flow_buckets4 = config->flow_buckets6 = kFlowBuckets;
   config->frontend_buckets = kFrontendBuckets;
   return *config;

@@ -35,7 +35,34 @@ class Tap:
         self._sock.close()
 
 
-def _network(frame):
+class Link:
+    """Sends whole IP packets out of the host's eth0, to its default gateway."""
+
+    def __init__(self, lab, host):
+        with lab.inside(host):
+            self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+        gateway = {}
+        for version in ("-4", "-6"):
+            for line in lab.exec(host, "ip", version, "neigh", "show", "dev", "eth0").stdout.splitlines():
+                words = line.split()
+                if "lladdr" in words:
+                    gateway.setdefault(version, bytes.fromhex(words[words.index("lladdr") + 1].replace(":", "")))
+        self._gateway = gateway
+
+    def send(self, packet, family):
+        """REQUIRES: the host's only neighbour is its gateway, as a pod's is."""
+        mac = self._gateway.get("-6" if family == IPV6 else "-4") or next(iter(self._gateway.values()))
+        kind = ETH_P_IPV6 if family == IPV6 else ETH_P_IP
+        self._sock.sendto(packet, ("eth0", kind, 0, 0, mac))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._sock.close()
+
+
+def network(frame):
     """(IP version, transport protocol, offset of the transport header), or None."""
     kind = struct.unpack_from("!H", frame, 12)[0]
     if kind == ETH_P_IP:
@@ -47,22 +74,27 @@ def _network(frame):
 
 def transport(frame):
     """"TCP", "UDP" or None."""
-    found = _network(frame)
+    found = network(frame)
     return found and {socket.IPPROTO_TCP: "TCP", socket.IPPROTO_UDP: "UDP"}.get(found[1])
 
 
 def destination(frame):
-    found = _network(frame)
+    found = network(frame)
     return None if not found else frame[30:34] if found[0] == 4 else frame[38:54]
 
 
 def is_port_unreachable(frame, family):
     """RFC 792: type 3, code 3; RFC 4443: type 1, code 4."""
-    found = _network(frame)
+    found = network(frame)
     if not found:
         return False
     wanted = (socket.IPPROTO_ICMPV6, (1, 4)) if family == IPV6 else (socket.IPPROTO_ICMP, (3, 3))
     return found[1] == wanted[0] and tuple(frame[found[2]:found[2] + 2]) == wanted[1]
+
+
+def checksum(data):
+    """As it stands in a header whose checksum field is 0 in `data`."""
+    return _sum(data + bytes(len(data) % 2)) ^ 0xffff
 
 
 def _sum(data):
@@ -76,7 +108,7 @@ def _sum(data):
 
 def checksums_right(frame):
     """Of a TCP or UDP frame: the IPv4 header's and the transport's."""
-    version, protocol, offset = _network(frame)
+    version, protocol, offset = network(frame)
     if version == 4:
         end = 14 + struct.unpack_from("!H", frame, 16)[0]
         if _sum(frame[14:offset]) != 0xffff:

@@ -13,10 +13,10 @@ def service_address(number, family):
     return f"fd00:10:96::{number:x}" if family == IPV6 else f"10.96.1.{number}"
 
 
-def service(name, number, pods, node_port=0, port=80):
-    """A dual-stack Service on TCP and UDP and its EndpointSlices. `number` makes its address."""
+def service(name, number, pods, node_port=0, port=80, protocols=("TCP", "UDP")):
+    """A dual-stack Service and its EndpointSlices. `number` makes its address."""
     ports = [{"name": protocol.lower(), "protocol": protocol, "port": port, "targetPort": 8080}
-             | ({"nodePort": node_port} if node_port else {}) for protocol in ("TCP", "UDP")]
+             | ({"nodePort": node_port} if node_port else {}) for protocol in protocols]
     objects = [{
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "test"},
         "spec": {

@@ -45,7 +45,7 @@ abi::node_config default_config() {
   config.snat_port_count[0] = 5000;
   config.snat_port_min[1] = 61000;
   config.snat_port_count[1] = 4000;
-  config.timeouts = {10, 100, 20, 2, 5, 50};
+  config.timeouts = {10, 100, 20, 2, 5, 50, 30, 0};
   config.pod_cidrs[0] = prefix("10.0.0.0/8");
   config.pod_cidrs[1] = prefix("fd00::/12");
   config.service_cidrs[0] = prefix("172.20.0.0/16");

@@ -99,6 +99,89 @@ void closed_by_the_servers_reset_is_reopened(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
+// From outside anybody may send one: the connection stays where it is, and what the client does
+// next tells.
+void reset_from_outside_is_doubtful(Scenario& s) {
+  establish(s);
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local(1)});
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.local(0)});  // so that it stays a backend
+  s.program();
+  client_sends(s, kRst);
+  client_sends(s, kAck);
+  server_sends(s, kAck);
+  // The endpoint takes it for a new connection, or says that it has one.
+  expect_endpoint(s, s.local(0));
+  server_sends(s, kAck);
+  EXPECT_EQ(s.flow_count(), 2U);
+}
+
+bool anyone_saw(Scenario& s, uint8_t bits) {
+  uint8_t seen = 0;
+  for (const auto& [port, one] : s.what_was_seen()) seen |= one;
+  return seen & bits;
+}
+
+constexpr uint8_t kEitherReset = abi::SEEN_RST | abi::SEEN_RST << abi::SEEN_TWIN_SHIFT;
+constexpr uint8_t kBothEnded = abi::SEEN_FIN | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT;
+
+// Whoever speaks, a moment later, shows that it lives.
+void goes_on_after_a_reset(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  establish(s);
+  server_sends(s, kAck);
+  for (const bool client : {true, false}) {
+    client_sends(s, kRst);
+    EXPECT_TRUE(anyone_saw(s, kEitherReset));
+    s.age_flows(1);
+    client_sends(s, kRst);
+    EXPECT_TRUE(anyone_saw(s, kEitherReset)) << "another RST is no sign of life";
+    s.age_flows(1);
+    client ? client_sends(s, kAck) : server_sends(s, kAck);
+    EXPECT_FALSE(anyone_saw(s, kEitherReset));
+  }
+  EXPECT_FALSE(anyone_saw(s, kBothEnded));
+  s.age_flows(limit.tcp_established - 1);
+  EXPECT_EQ(s.expire().removed, 0U);
+}
+
+// Its port is another's only when there is no other.
+void port_after_a_doubtful_reset(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 2;
+  s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const auto open = [&](uint16_t client) {
+    return s.uplink(s.first(s.client(client), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  };
+  const uint16_t port = open(40000);
+  s.uplink(s.answer(s.remote(), s.node(port))).sent(s.answer(s.node(), s.client(40000)).hop());
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(port), s.remote()).hop());
+  s.uplink(s.later(s.client(40000), s.node(), kRst)).sent(s.later(s.node(port), s.remote(), kRst).hop());
+  for (uint16_t client = 40001; s.flow_count() < 4; ++client) EXPECT_NE(open(client), port);
+  EXPECT_EQ(open(50000), port);
+  s.uplink(s.first(s.client(50001), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+}
+
+// A pod's own, on the device that leads to it; not one in its name from another device.
+void reset_of_a_pod_is_beyond_doubt(Scenario& s) {
+  establish(s);
+  s.pod(s.later(s.local(0), s.client(), kRst), kPod1).sent(s.later(s.node(), s.client(), kRst).hop());
+  EXPECT_FALSE(anyone_saw(s, kBothEnded));
+  s.age_flows(1);
+  server_sends(s, kAck);
+  server_sends(s, kRst);
+  EXPECT_TRUE(anyone_saw(s, kBothEnded));
+}
+
+void doubtful_expires(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  establish(s);
+  client_sends(s, kRst);
+  s.age_flows(limit.tcp_reset - 1);
+  EXPECT_EQ(s.expire().removed, 0U);
+  s.age_flows(limit.tcp_reset);
+  EXPECT_EQ(s.expire().removed, 2U);
+}
+
 void refused_by_the_server_is_reopened(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
   expect_endpoint(s, s.local(0));
@@ -132,6 +215,23 @@ void second_run_of_ports_is_used(Scenario& s) {
                      .sent_from_new_port(s.first(s.node(0), s.remote()).hop()));
   EXPECT_EQ(ports,
             (std::set<uint16_t>{s.cluster.config.snat_port_min[0], s.cluster.config.snat_port_min[1]}));
+}
+
+// Of the node's own sockets: replies to it must not be taken for the connection's, nor the other
+// way round.
+void port_that_a_socket_of_the_node_has(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 3;
+  s.cluster.config.snat_port_count[1] = 0;
+  const uint16_t port = s.cluster.config.snat_port_min[0];
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  s.load();
+  s.plane.bind_socket(s.node(port + 1), s.variant.protocol);
+  std::set<uint16_t> ports;
+  for (const uint16_t client : {uint16_t{40000}, uint16_t{40001}})
+    ports.insert(s.uplink(s.first(s.client(client), s.node()))
+                     .sent_from_new_port(s.first(s.node(0), s.remote()).hop()));
+  EXPECT_EQ(ports, (std::set<uint16_t>{port, static_cast<uint16_t>(port + 2)}));
+  s.uplink(s.first(s.client(40002), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
 }
 
 void same_port_towards_different_endpoints(Scenario& s) {
@@ -303,9 +403,15 @@ std::vector<Case> connection_cases() {
       {"closed_by_fin_is_reopened", closed_by_fin_is_reopened, Case::tcp_only},
       {"closed_by_the_clients_reset_is_reopened", closed_by_the_clients_reset_is_reopened, Case::tcp_only},
       {"closed_by_the_servers_reset_is_reopened", closed_by_the_servers_reset_is_reopened, Case::tcp_only},
+      {"reset_from_outside_is_doubtful", reset_from_outside_is_doubtful, Case::tcp_only},
+      {"goes_on_after_a_reset", goes_on_after_a_reset, Case::tcp_only},
+      {"port_after_a_doubtful_reset", port_after_a_doubtful_reset, Case::tcp_only},
+      {"reset_of_a_pod_is_beyond_doubt", reset_of_a_pod_is_beyond_doubt, Case::tcp_only},
+      {"doubtful_expires", doubtful_expires, Case::tcp_only},
       {"refused_by_the_server_is_reopened", refused_by_the_server_is_reopened, Case::tcp_only},
       {"translated_port_is_free_once_closed", translated_port_is_free_once_closed, Case::tcp_only},
       {"second_run_of_ports_is_used", second_run_of_ports_is_used},
+      {"port_that_a_socket_of_the_node_has", port_that_a_socket_of_the_node_has, Case::no_sctp},
       {"same_port_towards_different_endpoints", same_port_towards_different_endpoints},
       {"lost_flow_finds_its_port_again", lost_flow_finds_its_port_again},
       {"lost_forward_flow_is_made_again", lost_forward_flow_is_made_again},

@@ -43,6 +43,7 @@ struct Arrival {
   uint16_t gso_segments = 0;
   uint32_t linear = 0;  // natively at tc: bytes in the first part of the buffer, 0: all
   bool vlan = false;    // natively: a tag that the device has taken out
+  uint16_t gso_size = 1400;  // bytes of payload in each segment
 };
 
 // Maps by their names in bpf/maps.h, on a node whose network is known.
@@ -86,6 +87,8 @@ class DataPlane : public Maps {
   // Runs the programs of these names.
   virtual void expire(abi::expire_call& call) = 0;
   virtual void remove_flow(abi::remove_call& call) = 0;
+  // A socket of the node binds this address of its and, with TCP, listens; until the next reset.
+  virtual void bind_socket(const HostPort& address, uint8_t protocol) = 0;
   virtual void move_neighbour(const IpAddress& address, const Mac& to) = 0;
   // The present slot, of the same clock as stamps.
   virtual uint32_t slot() = 0;

@@ -180,6 +180,22 @@ void udp_checksum_that_comes_out_as_zero(Scenario& s) {
   EXPECT_GT(found, 0);
 }
 
+void no_sctp_checksum_stays_none(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(), s.node()).no_l4_checksum())
+      .sent(s.first(s.client(), s.local()).no_l4_checksum().hop());
+}
+
+// Each bit of the length has its part in the checksum.
+void sctp_of_every_length(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  for (size_t size = 0; size < 1440; size += 1 + size / 16)
+    s.uplink(s.later(s.client(), s.node()).payload_size(size))
+        .sent(s.later(s.node(port), s.remote()).payload_size(size).hop());
+}
+
 void wrong_checksums_stay_wrong(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), s.node()).l4_checksum_error(0x1111))
@@ -215,7 +231,7 @@ void type_of_service_and_ethernet_padding_are_kept(Scenario& s) {
 
 void largest_packet(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
-  const size_t size = 1500 - (s.v4() ? 20 : 40) - (s.tcp() ? 24 : 8);
+  const size_t size = 1500 - (s.v4() ? 20 : 40) - s.l4_header() - (s.tcp() ? 4 : 0);
   s.uplink(s.first(s.client(), s.node()).payload_size(size))
       .sent_from_new_port(s.first(s.node(0), s.remote()).payload_size(size).hop());
 }
@@ -256,6 +272,8 @@ std::vector<Case> forwarding_cases() {
       {"every_endpoint_gets_connections", every_endpoint_gets_connections},
       {"no_udp_checksum_stays_none", no_udp_checksum_stays_none, Case::udp_only},
       {"udp_checksum_that_comes_out_as_zero", udp_checksum_that_comes_out_as_zero, Case::udp_only},
+      {"no_sctp_checksum_stays_none", no_sctp_checksum_stays_none, Case::sctp_only},
+      {"sctp_of_every_length", sctp_of_every_length, Case::sctp_only},
       {"wrong_checksums_stay_wrong", wrong_checksums_stay_wrong},
       {"ipv4_options", ipv4_options, Case::ipv4_only},
       {"ipv6_extension_headers", ipv6_extension_headers, Case::ipv6_only},

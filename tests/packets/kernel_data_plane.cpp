@@ -2,8 +2,11 @@
 //
 // The loaded programs, run by BPF_PROG_TEST_RUN in a network namespace of this process's own
 // with maps of its own: beside a running agent without touching it.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
 
 #include "agent/kernel/call.h"
 #include "agent/kernel/fd.h"
@@ -47,6 +50,7 @@ class KernelDataPlane final : public DataPlane {
     }
     current_ = object.get();
     current_->empty_maps();
+    sockets_.clear();
     if (undo_.empty()) return;
     run_ip(undo_);
     network_ = original_;
@@ -84,6 +88,26 @@ class KernelDataPlane final : public DataPlane {
   void expire(abi::expire_call& call) override { run_call("expire", call); }
   void remove_flow(abi::remove_call& call) override { run_call("remove_flow", call); }
 
+  void bind_socket(const HostPort& address, uint8_t protocol) override {
+    enter();
+    const bool v4 = address.address.family() == Family::ipv4;
+    Fd sock(::socket(v4 ? AF_INET : AF_INET6, protocol == kProtoTcp ? SOCK_STREAM : SOCK_DGRAM, 0));
+    sockaddr_in in{};
+    sockaddr_in6 in6{};
+    in.sin_family = AF_INET;
+    in.sin_port = in6.sin6_port = htons(address.port);
+    in6.sin6_family = AF_INET6;
+    uint32_t be[4];
+    address.address.to_be(be);
+    std::memcpy(&in.sin_addr, be, sizeof in.sin_addr);
+    std::memcpy(&in6.sin6_addr, be, sizeof in6.sin6_addr);
+    if (v4 ? ::bind(sock.get(), reinterpret_cast<sockaddr*>(&in), sizeof in)
+           : ::bind(sock.get(), reinterpret_cast<sockaddr*>(&in6), sizeof in6))
+      give_up("binding a socket");
+    if (protocol == kProtoTcp && ::listen(sock.get(), 1)) give_up("listening");
+    sockets_.push_back(std::move(sock));
+  }
+
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     enter();
     Network before = network_;
@@ -115,6 +139,7 @@ class KernelDataPlane final : public DataPlane {
   Fd namespace_;
   std::map<std::string, std::unique_ptr<KernelObject>> loaded_;  // by constants
   KernelObject* current_ = nullptr;
+  std::vector<Fd> sockets_;
   std::string undo_;  // commands that put moved neighbours back
 };
 

@@ -156,7 +156,7 @@ void KernelObject::empty_maps() {
   for (const char* table : {"frontends", "frontend_values", "flows4", "flows6"})
     std::ranges::fill(memory(table), uint8_t{0});
   for (const auto& [name, map] : maps_) {
-    if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
+    if (bpf_map__type(map) == BPF_MAP_TYPE_HASH || bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH)
       for (const Bytes& key : keys(name)) erase(name, key.data());
     const Bytes zeros(bpf_map__value_size(map));
     for (const auto& key : written_[name])
@@ -192,7 +192,7 @@ TestRun::TestRun(bool at_xdp, const Arrival& arrival) : in_(arrival.frame) {
   skb_.ifindex = arrival.device;
   skb_.ingress_ifindex = arrival.device;
   skb_.gso_segs = arrival.gso_segments;
-  if (arrival.gso_segments) skb_.gso_size = 1400;
+  if (arrival.gso_segments) skb_.gso_size = arrival.gso_size;
   options_.ctx_in = at_xdp ? static_cast<void*>(&xdp_) : &skb_;
   options_.ctx_size_in = at_xdp ? sizeof xdp_ : sizeof skb_;
 }

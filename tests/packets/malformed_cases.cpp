@@ -38,7 +38,7 @@ void cut_short_at_every_length(Scenario& s) {
 void total_length_too_small(Scenario& s) {
   serve(s);
   const Packet packet = s.first(s.client(), s.vip()).payload_size(100);
-  const uint16_t l4 = s.tcp() ? 20 : 8;
+  const auto l4 = static_cast<uint16_t>(s.l4_header());
   for (uint16_t length = 0; length < l4 + (s.v4() ? 20 : 0); ++length) {
     SCOPED_TRACE(length);
     s.uplink(packet.total_length(length)).dropped(REASON_MALFORMED);

@@ -18,11 +18,15 @@ std::string expect(const RunResult& result, Verdict verdict, reason why) {
 }
 
 uint8_t tcp_flags(const Packet& packet) {
-  return packet.protocol() == kProtoTcp ? parse(packet.bytes()).tcp_flags : 0;
+  return packet.protocol() == kProtoTcp && !packet.is_later_part() ? packet.tcp_flags() : 0;
 }
 
 bool in(const char* cidr, const IpAddress& address) {
   return Cidr::parse(cidr)->contains(address);
+}
+
+bool is_service_address(const IpAddress& address) {
+  return in("172.20.0.0/16", address) || in("fc00::/112", address);
 }
 
 std::vector<uint16_t> source_ports(const node_config& config) {
@@ -64,9 +68,9 @@ Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) 
 }
 
 // Its own, whose forward flow was lost, it may have; unless that was closed, and it opens anew.
-bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet) {
+bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure) {
   const Position taken = holder(endpoint, source);
-  return taken != connections_.end() && !taken->closed() &&
+  return taken != connections_.end() && !taken->closed() && !(for_sure && taken->doubtful) &&
          taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
@@ -77,6 +81,14 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   // XDP hands over what it cannot send, or what is nobody's business at tc either.
   if (runs.size() > 1 && runs[0].reason != REASON_TO_TC && runs[0].reason != result.reason)
     return "XDP passed a packet on with another reason";
+  if (packet.quoted()) return check_error(packet, arrival, result);
+  if (packet.is_later_part()) return check_later_fragment(packet, arrival, result);
+  const bool sent = result.verdict == Verdict::redirect || result.verdict == Verdict::transmit;
+  const bool forwarded = result.reason == REASON_TRANSMITTED || result.reason == REASON_REDIRECTED ||
+                         result.reason == REASON_RESOLVING;
+  if (packet.is_first_part() && sent && forwarded)
+    datagrams_[{packet.source().address, packet.destination().address, packet.id_value()}] = {
+        packet.source(), packet.destination()};
   bool reply = false;
   const Position known = find(packet.source(), packet.destination(), reply);
   if (known == connections_.end()) return check_new(packet, arrival, result);
@@ -84,7 +96,16 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     return check_new(packet, arrival, result);
   }
-  const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
+  if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->doubtful) {
+    // The endpoint decides, unless it is none any more; or the connection had gone on since.
+    const Connection before = *known;
+    if (check_known(known, reply, packet, arrival, result).empty()) return "";
+    *known = before;
+    connections_.erase(known);
+    return check_new(packet, arrival, result);
+  }
+  const bool may_go = flows_ + 2 >= cluster_.flow_capacity &&
+                      (known->doubtful || !known->established(packet.protocol()));
   std::string wrong = check_known(known, reply, packet, arrival, result);
   if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
   // At XDP the other direction was made again and took the place of this one.
@@ -95,12 +116,52 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
 std::string Model::check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                                const RunResult& result) {
   const uint8_t flags = tcp_flags(packet);
+  if (flags & kRst) {
+    const auto back = network_.next_hop(packet.source().address);
+    const bool from_its_pod =
+        (network_.device(arrival.device).flags & DEVICE_POD) && back && back->device == arrival.device;
+    connection->doubtful = true;
+    if (from_its_pod || !connection->established(packet.protocol())) connection->reset = true;
+  }
   if (reply) connection->answered = true;
   if (!reply && !(flags & kSyn)) connection->confirmed = true;
   if (flags & kFin) connection->fin[reply] = true;
-  if (flags & kRst) connection->reset = true;
   const Packet expected = reply ? packet.from(connection->frontend).to(connection->client)
                                 : packet.from(connection->source).to(connection->endpoint);
+  return check_sent(expected, arrival, result);
+}
+
+// Of a packet that frontends do not serve, for the reason given.
+std::string Model::check_unserved(const IpAddress& to, reason why, const RunResult& result) const {
+  for (const auto& one : cluster_.frontends())
+    if (one.address.address == to && one.type != FRONTEND_NODE_PORT) return expect(result, Verdict::drop, why);
+  if (is_service_address(to)) return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
+  return expect(result, Verdict::pass, REASON_NOT_OURS);
+}
+
+// Goes where the first fragment of its datagram went; it has no ports of its own.
+std::string Model::check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result) {
+  const auto first =
+      datagrams_.find({packet.source().address, packet.destination().address, packet.id_value()});
+  bool reply = false;
+  const Position known = first == datagrams_.end() ? connections_.end()
+                                                   : find(first->second.first, first->second.second, reply);
+  if (known == connections_.end())
+    return check_unserved(packet.destination().address, REASON_FRAGMENT, result);
+  const auto& [source, destination] = first->second;
+  return check_known(known, reply, packet.from(source).to(destination), arrival, result);
+}
+
+// To whoever sent the packet that it is about, as it was sent.
+std::string Model::check_error(const Packet& error, const Arrival& arrival, const RunResult& result) {
+  const Packet& quoted = *error.quoted();
+  bool reply = false;
+  const Position known = find(quoted.destination(), quoted.source(), reply);
+  if (known == connections_.end())
+    return check_unserved(error.destination().address, REASON_UNSUPPORTED_PROTOCOL, result);
+  const auto [other, sender] = known->answer(reply);
+  Packet expected = error.requoted(quoted.from(sender).to(other)).to_address(sender.address);
+  if (other.address != quoted.destination().address) expected = expected.from_address(other.address);
   return check_sent(expected, arrival, result);
 }
 
@@ -139,7 +200,7 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
     return result.frame == port_unreachable(packet) ? std::string() : "wrong ICMP error";
   };
   if (!frontend && service_address) return refuse(REASON_UNUSED_PORT);
-  if (!frontend && (in("172.20.0.0/16", to.address) || in("fc00::/112", to.address)))
+  if (!frontend && is_service_address(to.address))
     return expect(result, Verdict::drop, REASON_UNUSED_ADDRESS);
   if (!frontend) return expect(result, Verdict::pass, REASON_NOT_OURS);
   const bool pod = is_pod(packet, arrival);
@@ -176,7 +237,7 @@ bool Model::may_lack_ports(const Packet& packet, const FrontendFixture& frontend
     if (!translates) ports.push_back(packet.source().port);
     const IpAddress source = translates ? node().address : packet.source().address;
     return std::all_of(ports.begin(), ports.end(), [&](uint16_t port) {
-      return is_taken(endpoint, HostPort(source, port), packet);
+      return is_taken(endpoint, HostPort(source, port), packet, false);
     });
   });
 }
@@ -195,12 +256,12 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (source.address != (translates ? node().address : packet.source().address))
     return "wrong source address";
   const HostPort own = packet.source();
-  const bool own_free = !is_taken(endpoint, own, packet);
+  const bool own_free = !is_taken(endpoint, own, packet, false);
   const auto ports = source_ports(cluster_.config);
   const bool from_range = std::find(ports.begin(), ports.end(), source.port) != ports.end();
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
-  if ((translates || !own_free) && !from_range) return "source port out of the range";
-  if (is_taken(endpoint, source, packet)) return "source port is taken by a living connection";
+  if ((translates || is_taken(endpoint, own, packet, true)) && !from_range) return "source port out of the range";
+  if (is_taken(endpoint, source, packet, true)) return "source port is taken by a living connection";
   const Position taken = holder(endpoint, source);
   if (taken != connections_.end()) {
     const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
@@ -215,7 +276,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
 // What a full table may give up; and what notices that its other direction's tuple has become
 // another connection's.
 bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
+  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || connection.doubtful || !connection.established(protocol_)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);

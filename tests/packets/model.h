@@ -6,7 +6,9 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/packets/cluster.h"
@@ -26,8 +28,8 @@ class Model {
     flows_ = 0;
   }
 
-  // What is wrong with what became of a well-formed TCP or UDP packet with TTL to spare; empty
-  // if nothing. runs: of each program that saw it.
+  // What is wrong with what became of a well-formed TCP or UDP packet with TTL to spare, or an
+  // ICMP error made by Packet::about; empty if nothing. runs: of each program that saw it.
   std::string check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs);
 
   // After each check: what is wrong with the flows that there are. A full table may give up
@@ -40,7 +42,8 @@ class Model {
     HostPort client, frontend;     // as the client sees it
     HostPort source, endpoint;     // as the endpoint sees it
     bool fin[2] = {false, false};  // by direction: client's, endpoint's
-    bool reset = false;
+    bool reset = false;     // beyond doubt
+    bool doubtful = false;  // there was a RST, perhaps not of either end
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
@@ -52,6 +55,9 @@ class Model {
 
   std::string check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                           const RunResult& result);
+  std::string check_error(const Packet& error, const Arrival& arrival, const RunResult& result);
+  std::string check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result);
+  std::string check_unserved(const IpAddress& to, abi::reason why, const RunResult& result) const;
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);
@@ -67,13 +73,16 @@ class Model {
   // The connection that packets of this tuple belong to.
   Position holder(const HostPort& endpoint, const HostPort& source);
   // Whether a new connection of this packet may not have the tuple.
-  bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet);
+  // for_sure: not if a RST has made it doubtful whether the one that has it still lives.
+  bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure);
   std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
   bool may_lose(const Connection& connection, bool reply, size_t flows) const;
 
   Cluster cluster_;
   const Network& network_;
   std::list<Connection> connections_;
+  // Ends of the datagrams whose first fragment was sent: by addresses and identification.
+  std::map<std::tuple<IpAddress, IpAddress, uint16_t>, Ends> datagrams_;
   size_t flows_ = 0;  // in the table, after the last packet
   Family family_ = Family::ipv4;  // of the last packet
   uint8_t protocol_ = kProtoTcp;

@@ -15,8 +15,7 @@ class NativeDataPlane final : public DataPlane {
     native_reset(config);
     network_ = original_;
     native_system().fib = [this](bpf_fib_lookup& params, uint32_t) {
-      return network_.fib_lookup(params, at_tc_, static_cast<uint32_t>(arrival_->frame.size()),
-                                 arrival_->gso_segments > 1);
+      return network_.fib_lookup(params);
     };
   }
 
@@ -37,11 +36,10 @@ class NativeDataPlane final : public DataPlane {
   RunResult run(Program program, const Arrival& arrival) override {
     static constexpr NativeProgram kPrograms[] = {native_xdp_uplink, native_tc_uplink, native_tc_pod};
     at_tc_ = program != Program::xdp_uplink;
-    arrival_ = &arrival;
     native_map_named("counters")->clear();  // from here on it holds what this run counts alone
     const NativeResult native =
         native_run(kPrograms[static_cast<int>(program)], arrival.frame, arrival.device,
-                   at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan);
+                   at_tc_ ? arrival.linear : 0, arrival.gso_segments, arrival.vlan, arrival.gso_size);
     RunResult result{verdict_of(program, native.verdict), native.frame,
                      counted(program, arrival.frame.size()), std::nullopt};
     if (native.sent_to) result.sent_to = native.sent_to;
@@ -52,6 +50,9 @@ class NativeDataPlane final : public DataPlane {
   void remove_flow(abi::remove_call& call) override { native_remove_flow(&call); }
 
   const Network& network() const override { return network_; }
+  void bind_socket(const HostPort& address, uint8_t protocol) override {
+    native_system().sockets.insert({protocol, address});
+  }
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     network_.move_neighbour(address, to);
   }
@@ -77,7 +78,6 @@ class NativeDataPlane final : public DataPlane {
   const Network original_;
   Network network_;
   bool at_tc_ = false;
-  const Arrival* arrival_ = nullptr;
 };
 
 }  // namespace

@@ -66,6 +66,9 @@ Network::Network() {
   // Pods of many other nodes.
   add_route("10.64.0.0/10", kUp0, "192.168.50.254");
   add_route("fd0a::/64", kUp0, "fd50::254");
+  // Behind a narrow path that the route knows of.
+  add_route("10.4.0.0/24", kUp0, "192.168.50.2", 1400);
+  add_route("fd04::/64", kUp0, "fd50::2", 1400);
   add_special("10.9.1.0/24", NetworkRoute::Kind::blackhole);
   add_special("10.9.2.0/24", NetworkRoute::Kind::unreachable);
   add_special("10.9.3.0/24", NetworkRoute::Kind::prohibit);
@@ -143,7 +146,7 @@ std::optional<NextHop> Network::next_hop(const IpAddress& destination) const {
   return hop;
 }
 
-long Network::fib_lookup(bpf_fib_lookup& params, bool at_tc, uint32_t frame_size, bool gso) const {
+long Network::fib_lookup(bpf_fib_lookup& params) const {
   if (!device(params.ifindex).forwarding) return BPF_FIB_LKUP_RET_FWD_DISABLED;
   const bool v4 = params.family == AF_INET;
   const IpAddress destination =
@@ -152,6 +155,10 @@ long Network::fib_lookup(bpf_fib_lookup& params, bool at_tc, uint32_t frame_size
   if (!route || is_own(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
   if (route->kind != NetworkRoute::Kind::unicast) return kKindResults[static_cast<int>(route->kind)];
   const NextHop hop = *next_hop(destination);
+  if (params.tot_len > hop.mtu) {
+    params.mtu_result = static_cast<uint16_t>(hop.mtu);
+    return BPF_FIB_LKUP_RET_FRAG_NEEDED;
+  }
   params.ifindex = hop.device;
   hop.neighbour.to_be(params.ipv6_dst);  // in a union with ipv4_dst
   if (!hop.destination) return BPF_FIB_LKUP_RET_NO_NEIGH;
@@ -159,11 +166,7 @@ long Network::fib_lookup(bpf_fib_lookup& params, bool at_tc, uint32_t frame_size
   std::memcpy(params.dmac, hop.destination->data(), 6);
   params.h_vlan_TCI = 0;
   params.h_vlan_proto = 0;
-  // tot_len 0: XDP tells the route's MTU, tc the device's, against which it holds the frame
-  // (is_skb_forwardable: with the Ethernet header and room for a VLAN tag).
-  const uint32_t device_mtu = device(hop.device).mtu;
-  params.mtu_result = static_cast<uint16_t>(at_tc ? device_mtu : hop.mtu);
-  if (at_tc && !gso && frame_size > device_mtu + 14 + 4) return BPF_FIB_LKUP_RET_FRAG_NEEDED;
+  params.mtu_result = static_cast<uint16_t>(hop.mtu);
   return BPF_FIB_LKUP_RET_SUCCESS;
 }
 
@@ -184,7 +187,7 @@ std::string Network::build_commands() const {
     else
       commands += fmt::format("route replace {}{} dev {}{}\n", target,
                               route.gateway ? " via " + route.gateway->to_string() : "",
-                              device(route.device).name, route.mtu ? fmt::format(" mtu {}", route.mtu) : "");
+                              device(route.device).name, route.mtu ? fmt::format(" mtu lock {}", route.mtu) : "");
   }
   for (const auto& [where, to] : neighbours_)
     commands += fmt::format("neigh replace {} lladdr {} nud permanent dev {}\n", where.second.to_string(),

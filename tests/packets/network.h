@@ -45,7 +45,7 @@ struct NetworkRoute {
   Kind kind = Kind::unicast;
   uint32_t device = 0;
   std::optional<IpAddress> gateway;
-  uint32_t mtu = 0;  // 0: the device's
+  uint32_t mtu = 0;  // locked, as the kernel wants it of what it forwards; 0: the device's
 };
 
 struct NextHop {
@@ -70,8 +70,9 @@ class Network {
   // The way to an address; none: there is no route.
   std::optional<NextHop> next_hop(const IpAddress& destination) const;
 
-  // bpf_fib_lookup() for a frame of so many bytes, with the kernel's results on each hook.
-  long fib_lookup(bpf_fib_lookup& params, bool at_tc, uint32_t frame_size, bool gso) const;
+  // bpf_fib_lookup() with a length in the parameters, with the kernel's results, the same on both
+  // hooks.
+  long fib_lookup(bpf_fib_lookup& params) const;
 
   // The commands of `ip -batch` that build it, and those that bring a change about.
   std::string build_commands() const;

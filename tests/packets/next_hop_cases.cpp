@@ -46,23 +46,60 @@ void forwarding_switched_off(Scenario& s) {
 
 void too_long_for_the_next_hop(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.low_mtu_pod()});
-  const size_t most = 1300 - (s.v4() ? 20 : 40) - (s.tcp() ? 20 : 8);
-  s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.low_mtu_pod()).hop());
+  const size_t most = 1300 - (s.v4() ? 20 : 40) - s.l4_header();
   const auto data = [&](const HostPort& from, const HostPort& to, size_t size) {
     return s.later(from, to).payload_size(size);
   };
+  s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.low_mtu_pod()).hop());
   s.uplink(data(s.client(), s.node(), most)).sent(data(s.client(), s.low_mtu_pod(), most).hop());
-  s.uplink(data(s.client(), s.node(), most + 1)).dropped(REASON_TOO_BIG);
-  // Also where the next hop is not cached yet, with or without room for a VLAN tag.
-  for (const uint16_t port : {uint16_t{1}, uint16_t{10}, uint16_t{500}})
-    s.uplink(s.first(s.client(port), s.node()).tcp_options({}).payload_size(most + port))
-        .dropped(REASON_TOO_BIG);
+  const Packet long_one = data(s.client(), s.node(), most + 1);
+  s.uplink(long_one).rejected(REASON_TOO_BIG, too_big(long_one, 1300));
+  // Also where the next hop is not cached yet, and whatever the sender wants of fragments.
+  for (const uint16_t port : {uint16_t{1}, uint16_t{10}, uint16_t{500}}) {
+    const Packet packet = s.first(s.client(port), s.node()).tcp_options({}).payload_size(most + port);
+    s.uplink(packet).rejected(REASON_TOO_BIG, too_big(packet, 1300));
+    s.uplink(packet.dont_fragment(false))
+        .rejected(REASON_TOO_BIG, too_big(packet.dont_fragment(false), 1300));
+  }
 }
 
 void too_long_for_an_uplink(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
-  s.uplink(s.first(s.client(), s.node()).payload_size(1600)).dropped(REASON_TOO_BIG);
-  s.uplink(s.first(s.client(40001), s.node()).payload_size(1482)).dropped(REASON_TOO_BIG);
+  for (const Packet& packet : {s.first(s.client(), s.node()).payload_size(1600),
+                               s.first(s.client(40001), s.node()).payload_size(1482)})
+    s.uplink(packet).rejected(REASON_TOO_BIG, too_big(packet, 1500));
+}
+
+void too_long_for_a_route(Scenario& s) {
+  const HostPort endpoint = s.pick("10.4.0.10:8080", "[fd04::10]:8080");
+  s.cluster.node_port(s.node(), s.variant.protocol, {endpoint});
+  const size_t most = 1400 - (s.v4() ? 20 : 40) - s.l4_header();
+  const Packet fits = s.first(s.client(), s.node()).tcp_options({}).payload_size(most);
+  s.uplink(fits).sent_from_new_port(fits.from(s.node(0)).to(endpoint).hop());
+  const Packet packet = fits.payload_size(most + 1);
+  s.uplink(packet).rejected(REASON_TOO_BIG, too_big(packet, 1400));
+}
+
+// Replies: a pod is told what fits on the way to its client.
+void reply_that_is_too_long(Scenario& s) {
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.local()});
+  const HostPort client = s.low_mtu_pod(40000);
+  s.pod(s.first(client, s.vip()), kLow0).sent(s.first(client, s.local()).hop());
+  s.pod(s.answer(s.local(), client)).sent(s.answer(s.vip(), client).hop());
+  const Packet packet = s.later(s.local(), client).payload_size(1400);
+  s.pod(packet).rejected(REASON_TOO_BIG, too_big(packet, 1300));
+}
+
+// What a device will cut counts by its segments.
+void segments_that_are_too_long(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.low_mtu_pod()});
+  const auto most = static_cast<uint16_t>(1300 - (s.v4() ? 20 : 40) - s.l4_header());
+  const Packet packet = s.later(s.client(), s.node()).payload_size(2600);
+  const auto arrive = [&](uint16_t gso_size) {
+    return s.arrive({packet.bytes(), kUp0, 2, 0, false, gso_size}, false);
+  };
+  arrive(most).sent(packet.to(s.low_mtu_pod()).hop());
+  arrive(most + 1).rejected(REASON_TOO_BIG, too_big(packet, 1300));
 }
 
 // Two packets of one connection: the second finds the next hop cached.
@@ -134,6 +171,9 @@ std::vector<Case> next_hop_cases() {
       {"forwarding_switched_off", forwarding_switched_off},
       {"too_long_for_the_next_hop", too_long_for_the_next_hop},
       {"too_long_for_an_uplink", too_long_for_an_uplink},
+      {"too_long_for_a_route", too_long_for_a_route},
+      {"reply_that_is_too_long", reply_that_is_too_long},
+      {"segments_that_are_too_long", segments_that_are_too_long, Case::no_sctp},
       {"next_hop_is_cached_until_the_epoch_changes", next_hop_is_cached_until_the_epoch_changes},
       {"next_hop_is_renewed_in_the_next_slot", next_hop_is_renewed_in_the_next_slot},
       {"last_epoch_is_an_epoch", last_epoch_is_an_epoch},

@@ -152,18 +152,43 @@ bool History::follow(const Step& step, HostPort& source, HostPort& destination) 
   return true;
 }
 
+namespace {
+
+// An error about the packet that one from `source` to `destination` would answer, from there or
+// from anybody else.
+Packet error_of(const World& world, const Step& step, const Packet& answer) {
+  static constexpr uint8_t kTypes4[] = {3, 11, 12, 3}, kTypes6[] = {1, 2, 3, 4};
+  const bool v4 = world.family() == Family::ipv4;
+  const Packet about = answer.from(answer.destination()).to(answer.source());
+  const IpAddress from =
+      step.damage & 1 ? answer.source().address : host(world, choose(kHosts, step.damage), 0).address;
+  const size_t enough = about.ip_bytes().size() - step.shape % 37 - (world.protocol() == kProtoTcp ? 12 : 0);
+  return Packet::icmp(from, about.source().address, v4 ? choose(kTypes4, step.flags) : choose(kTypes6, step.flags),
+                      static_cast<uint8_t>(step.flags / 4))
+      .about(about, (enough + step.damage % 30) & ~size_t{1});
+}
+
+}  // namespace
+
 Packet packet_of(const World& world, const Step& step, const History& history) {
   HostPort source = host(world, choose(kHosts, step.source), choose(kSourcePorts, step.source_port));
   HostPort destination = target(world, choose(kTargets, step.destination));
   history.follow(step, source, destination);
-  Packet packet = world.protocol() == kProtoTcp ? Packet::tcp(source, destination, choose(kFlags, step.flags))
-                                                : Packet::udp(source, destination);
+  Packet packet = world.protocol() == kProtoTcp    ? Packet::tcp(source, destination, choose(kFlags, step.flags))
+                  : world.protocol() == kProtoUdp ? Packet::udp(source, destination)
+                                                  : Packet::sctp(source, destination);
   packet = packet.payload_size(step.shape % 37).tos(static_cast<uint8_t>(step.shape >> 8));
   if (step.shape % 11 == 1) packet = packet.ttl(1);
   if (step.shape % 13 == 1 && world.family() == Family::ipv4)
     packet = packet.options(Bytes(step.shape % 10 * 4 + 4, 1));
   if (step.shape % 13 == 1 && world.family() == Family::ipv6)
     packet = packet.extension(kExtHopByHop).extension(kExtDestination);
+  if (step.shape % 8 == 5) return error_of(world, step, packet);
+  // SCTP's go no further than their first one, which leaves no trace of what was chosen.
+  if (step.shape % 8 == 6 && world.protocol() != kProtoSctp) {
+    const Packet whole = packet.payload_size(100).id(static_cast<uint16_t>(step.damage >> 8 & 1));
+    return step.damage >> 9 & 1 ? whole.part(64, 32) : whole.part(0, 64);
+  }
   return packet;
 }
 
@@ -182,7 +207,9 @@ std::vector<Program> programs_for(const Arrival& arrival, bool tc_only) {
 
 std::ostream& operator<<(std::ostream& out, const World& world) {
   return out << fmt::format("World{{{}}} ({}, {})", world.shape, to_string(world.family()),
-                            world.protocol() == kProtoTcp ? "TCP" : "UDP");
+                            world.protocol() == kProtoTcp   ? "TCP"
+                            : world.protocol() == kProtoUdp ? "UDP"
+                                                            : "SCTP");
 }
 
 std::ostream& operator<<(std::ostream& out, const Step& step) {

@@ -30,7 +30,7 @@ std::ostream& operator<<(std::ostream& out, const Step& step);
 struct World {
   uint32_t shape = 0;
   Family family() const { return shape & 1 ? Family::ipv6 : Family::ipv4; }
-  uint8_t protocol() const { return shape & 2 ? kProtoUdp : kProtoTcp; }
+  uint8_t protocol() const { return !(shape & 2) ? kProtoTcp : shape & 16 ? kProtoSctp : kProtoUdp; }
   bool small_table() const { return shape & 4; }
   bool masquerade_all() const { return shape & 8; }
 };

@@ -33,6 +33,8 @@ class Scenario;
 // The ICMP port unreachable that answers `packet`, as it must leave: from the address that was
 // asked, to whoever sent the frame.
 Bytes port_unreachable(const Packet& packet);
+// That the packet is longer than so many bytes: fragmentation needed, or packet too big.
+Bytes too_big(const Packet& packet, uint32_t mtu);
 
 // What became of one packet. Each check is a test failure with both packets in words when it
 // does not hold; `line` tells which check it was.
@@ -85,6 +87,7 @@ class Scenario {
     return arrive({packet.bytes(), device}, true);
   }
   Outcome arrive(const Arrival& arrival, bool from_pod);
+  void load();
   // Programs the cluster again over living flows.
   void program() { cluster.program(plane); }
 
@@ -100,6 +103,9 @@ class Scenario {
   HostPort pick(const char* ipv4, const char* ipv6) const { return v4() ? HostPort(ipv4) : HostPort(ipv6); }
   bool v4() const { return variant.family == Family::ipv4; }
   bool tcp() const { return variant.protocol == kProtoTcp; }
+  bool sctp() const { return variant.protocol == kProtoSctp; }
+  // Bytes of the shortest layer 4 header.
+  size_t l4_header() const { return tcp() ? 20 : sctp() ? 12 : 8; }
 
   // Packets of the variant's protocol: SYN or datagram; any later one.
   Packet first(const HostPort& from, const HostPort& to) const;
@@ -136,7 +142,7 @@ struct Case {
   const char* name;
   std::function<void(Scenario&)> play;
   // Which variants make sense.
-  enum Which { all, tcp_only, udp_only, ipv4_only, ipv6_only, once } which = all;
+  enum Which { all, tcp_only, udp_only, sctp_only, no_sctp, ipv4_only, ipv6_only, once } which = all;
 
   std::vector<Variant> variants() const;
 };
@@ -146,6 +152,8 @@ std::vector<Case> connection_cases();
 std::vector<Case> refusal_cases();
 std::vector<Case> malformed_cases();
 std::vector<Case> next_hop_cases();
+std::vector<Case> icmp_cases();
+std::vector<Case> fragment_cases();
 const std::vector<Case>& all_cases();
 
 }  // namespace maglane::test

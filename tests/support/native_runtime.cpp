@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/native_runtime.h"
 
+#include <arpa/inet.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -24,7 +26,7 @@ void* native_map::value_at(const std::string& key, const void* initial) {
 
 void* native_map::find(const void* key) {
   uint32_t index = 0;
-  if (kind_ != Kind::hash) {
+  if (!hashed()) {
     std::memcpy(&index, key, sizeof index);
     if (index >= max_entries_) return nullptr;
   }
@@ -32,12 +34,12 @@ void* native_map::find(const void* key) {
   const std::string text = key_text(key, key_size_);
   const auto found = entries_.find(text);
   if (found != entries_.end()) return found->second.get();
-  return kind_ == Kind::hash ? nullptr : value_at(text, nullptr);
+  return hashed() ? nullptr : value_at(text, nullptr);
 }
 
 long native_map::update(const void* key, const void* value, uint64_t flags) {
   if (flags > BPF_EXIST) return -EINVAL;
-  if (kind_ != Kind::hash) {
+  if (!hashed()) {
     if (flags == BPF_NOEXIST) return -EEXIST;
     void* at = find(key);
     if (!at) return -E2BIG;
@@ -47,7 +49,10 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
   void* present = find(key);
   if (present && flags == BPF_NOEXIST) return -EEXIST;
   if (!present && flags == BPF_EXIST) return -ENOENT;
-  if (!present && entries_.size() >= max_entries_) return -E2BIG;
+  if (!present && entries_.size() >= max_entries_) {
+    if (kind_ == Kind::hash) return -E2BIG;
+    entries_.erase(entries_.begin());  // any: which one the kernel gives up is its own business
+  }
   if (present)
     std::memcpy(present, value, value_size_);
   else
@@ -56,7 +61,7 @@ long native_map::update(const void* key, const void* value, uint64_t flags) {
 }
 
 long native_map::remove(const void* key) {
-  if (kind_ != Kind::hash) return -EINVAL;
+  if (!hashed()) return -EINVAL;
   return entries_.erase(key_text(key, key_size_)) ? 0 : -ENOENT;
 }
 
@@ -106,6 +111,7 @@ native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
 native_map flow_bits(Kind::array, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
 native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
+native_map fragments(Kind::lru, sizeof(abi::fragment_key), sizeof(abi::fragment), 8192);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
@@ -122,8 +128,8 @@ const std::map<std::string, native_map*>& all_maps() {
   static const std::map<std::string, native_map*> maps = {
       {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
       {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
-      {"flow_bits", &flow_bits},
-      {"flows4", &flows4},       {"flows6", &flows6},                   {"node_state", &node_state},
+      {"flow_bits", &flow_bits}, {"flows4", &flows4},                   {"flows6", &flows6},
+      {"fragments", &fragments}, {"node_state", &node_state},
       {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches}};
   return maps;
 }
@@ -163,7 +169,7 @@ void native_reset(const abi::node_config& constants) {
 }
 
 NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex,
-                        uint32_t linear, uint16_t gso_segments, bool vlan) {
+                        uint32_t linear, uint16_t gso_segments, bool vlan, uint16_t gso_size) {
   config = native_system().config;
   native_packet packet{};
   packet.data = new_frame(frame.data(), frame.size(), frame.size());
@@ -171,6 +177,7 @@ NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, u
   packet.linear = linear && linear < packet.len ? linear : packet.len;
   packet.ifindex = ifindex;
   packet.gso_segs = gso_segments;
+  packet.gso_size = gso_size;
   packet.vlan_present = vlan;
   NativeResult result;
   result.verdict = program(&packet);
@@ -209,12 +216,29 @@ void* native_map_lookup_elem(void* map, const void* key) {
   return static_cast<native_map*>(map)->find(key);
 }
 
+long native_map_update_elem(void* map, const void* key, const void* value, __u64 flags) {
+  return static_cast<native_map*>(map)->update(key, value, flags);
+}
+
 long native_loop(__u32 iterations, void* callback, void* context, __u64) {
   using Callback = long (*)(__u32, void*);
   __u32 done = 0;
   while (done < iterations)
     if (reinterpret_cast<Callback>(callback)(done++, context)) break;
   return done;
+}
+
+int native_node_socket_has(const void* tuple, int family) {
+  using maglane::Family;
+  maglane::abi::tuple4 t4;
+  maglane::abi::tuple6 t6;
+  std::memcpy(&t4, tuple, sizeof t4);
+  std::memcpy(&t6, tuple, sizeof t6);
+  const bool v4 = family == maglane::abi::FAMILY_IPV4;
+  const maglane::test::HostPort to(v4 ? maglane::IpAddress::from_be(Family::ipv4, &t4.dst_be)
+                                      : maglane::IpAddress::from_be(Family::ipv6, t6.dst_be),
+                                   ntohs(v4 ? t4.dst_port_be : t6.dst_port_be));
+  return native_system().sockets.contains({v4 ? t4.protocol : t6.protocol, to});
 }
 
 __u64 native_jiffies64() {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,7 +25,7 @@
 // when its entry is deleted, so that the address sanitizer sees every use beyond that. Only
 // where the map's memory is written directly (`memory`) do its values follow each other.
 struct native_map {
-  enum class Kind { hash, array, memory };
+  enum class Kind { hash, lru, array, memory };
 
   native_map(Kind kind, uint32_t key_size, uint32_t value_size, uint32_t max_entries);
 
@@ -50,6 +51,7 @@ struct native_map {
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
   };
+  bool hashed() const { return kind_ == Kind::hash || kind_ == Kind::lru; }
   void* value_at(const std::string& key, const void* initial);
 
   Kind kind_;
@@ -73,6 +75,8 @@ struct NativeSystem {
   // bpf_fib_lookup(): fills in `params`, returns a BPF_FIB_LKUP_RET_*.
   std::function<long(bpf_fib_lookup& params, uint32_t flags)> fib;
   uint64_t fib_lookups = 0;
+  // Ends of packets that sockets of the node get: protocol and destination.
+  std::set<std::pair<uint8_t, HostPort>> sockets;
 };
 NativeSystem& native_system();
 
@@ -91,6 +95,7 @@ using NativeProgram = int (*)(native_packet*);
 // Runs a program on a copy of `frame`. linear: how many bytes lie in the first part of the
 // buffer (tc only); 0: all.
 NativeResult native_run(NativeProgram program, std::span<const uint8_t> frame, uint32_t ifindex,
-                        uint32_t linear = 0, uint16_t gso_segments = 0, bool vlan = false);
+                        uint32_t linear = 0, uint16_t gso_segments = 0, bool vlan = false,
+                        uint16_t gso_size = 0);
 
 }  // namespace maglane::test

@@ -97,6 +97,23 @@ Packet Packet::udp(const HostPort& source, const HostPort& destination) {
   return p.payload("datagram");
 }
 
+// One DATA chunk.
+Packet Packet::sctp(const HostPort& source, const HostPort& destination) {
+  Packet p = tcp(source, destination, 0);
+  p.kind_ = Kind::sctp;
+  p.protocol_ = kProtoSctp;
+  return p.payload(Bytes{0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 'd', 'a', 't', 'a'});
+}
+
+uint32_t crc32c(std::span<const uint8_t> data) {
+  uint32_t crc = 0xffffffff;
+  for (const uint8_t byte : data) {
+    crc ^= byte;
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc;
+}
+
 Packet Packet::icmp(const IpAddress& source, const IpAddress& destination, uint8_t type, uint8_t code) {
   Packet p = tcp(HostPort(source, 0), HostPort(destination, 0), 0);
   p.kind_ = Kind::icmp;
@@ -140,6 +157,11 @@ SETTER(id(uint16_t value), p.id_ = value)
 SETTER(dont_fragment(bool value), p.fragment_ = static_cast<uint16_t>(value ? 0x4000 : 0))
 SETTER(fragment(uint16_t offset, bool more),
        (p.is_fragment_ = true, p.fragment_ = static_cast<uint16_t>(offset / 8 | (more ? 0x2000 : 0))))
+SETTER(part(uint16_t offset, size_t bytes), {
+  p = fragment(offset, offset + bytes < l4_bytes().size());
+  p.part_offset_ = offset;
+  p.part_size_ = bytes;
+})
 SETTER(options(const Bytes& bytes), p.options_ = bytes)
 SETTER(extension(uint8_t type, const Bytes& after_length), p.extensions_.push_back({type, after_length}))
 SETTER(flags(uint8_t tcp_flags), p.flags_ = tcp_flags)
@@ -148,6 +170,12 @@ SETTER(sequence(uint32_t sequence_number, uint32_t acknowledgement),
 SETTER(tcp_options(const Bytes& bytes), p.tcp_options_ = bytes)
 SETTER(icmp_rest(uint32_t value), p.icmp_rest_ = value)
 SETTER(payload(const Bytes& bytes), p.payload_ = bytes)
+SETTER(about(const Packet& quoted, size_t bytes), {
+  p.quoted_ = std::make_shared<const Packet>(quoted);
+  p.payload_ = quoted.ip_bytes();
+  p.payload_.resize(std::min(bytes, p.payload_.size()));
+})
+Packet Packet::requoted(const Packet& quoted) const { return about(quoted, payload_.size()); }
 SETTER(payload(std::string_view text), p.payload_.assign(text.begin(), text.end()))
 SETTER(payload_size(size_t size), {
   p.payload_.resize(size);
@@ -195,6 +223,11 @@ Bytes Packet::l4_bytes() const {
     append16(l4, destination_.port);
     append16(l4, udp_length_.value_or(static_cast<uint16_t>(8 + payload_.size())));
     append16(l4, 0);
+  } else if (kind_ == Kind::sctp) {
+    append16(l4, source_.port);
+    append16(l4, destination_.port);
+    append32(l4, sequence_);  // as verification tag
+    append32(l4, 0);
   } else if (kind_ == Kind::icmp) {
     l4 = {icmp_type_, icmp_code_, 0, 0};
     append32(l4, icmp_rest_);
@@ -203,6 +236,10 @@ Bytes Packet::l4_bytes() const {
   if (kind_ == Kind::tcp) put_l4_checksum(l4, 16);
   if (kind_ == Kind::udp) put_l4_checksum(l4, 6);
   if (kind_ == Kind::icmp) put_l4_checksum(l4, 2);
+  if (kind_ == Kind::sctp && !no_l4_checksum_) {
+    const uint32_t crc = crc32c(l4) ^ l4_checksum_error_;
+    for (size_t i = 0; i < 4; ++i) l4[8 + i] = static_cast<uint8_t>(crc >> (8 * i));
+  }
   return l4;
 }
 
@@ -247,7 +284,8 @@ Bytes Packet::ipv6_header(size_t l4_size) const {
   for (size_t i = 0; i < extensions.size(); ++i) {
     header.push_back(i + 1 < extensions.size() ? extensions[i + 1].type : protocol_);
     // The fragment header's second byte is reserved, not a length.
-    const size_t units = (extensions[i].body.size() + 2) / 8 - 1;
+    const size_t size = extensions[i].body.size() + 2;
+    const size_t units = extensions[i].type == kExtAuthentication ? size / 4 - 2 : size / 8 - 1;
     header.push_back(extensions[i].type == kExtFragment ? 0 : static_cast<uint8_t>(units));
     append(header, extensions[i].body);
   }
@@ -255,7 +293,11 @@ Bytes Packet::ipv6_header(size_t l4_size) const {
 }
 
 Bytes Packet::ip_bytes() const {
-  const Bytes l4 = l4_bytes();
+  Bytes l4 = l4_bytes();
+  if (part_size_) {
+    l4.resize(std::min(l4.size(), part_offset_ + part_size_));
+    l4.erase(l4.begin(), l4.begin() + std::min<ptrdiff_t>(part_offset_, static_cast<ptrdiff_t>(l4.size())));
+  }
   Bytes packet = family() == Family::ipv4 ? ipv4_header(l4.size()) : ipv6_header(l4.size());
   append(packet, l4);
   return packet;

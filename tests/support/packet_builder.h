@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,11 +42,15 @@ struct HostPort {
 enum TcpFlag : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16, kUrg = 32 };
 
 inline constexpr uint8_t kProtoIcmp4 = 1, kProtoTcp = 6, kProtoUdp = 17, kProtoIcmp6 = 58, kProtoSctp = 132;
-inline constexpr uint8_t kExtHopByHop = 0, kExtRouting = 43, kExtFragment = 44, kExtDestination = 60;
+inline constexpr uint8_t kExtHopByHop = 0, kExtRouting = 43, kExtFragment = 44, kExtAuthentication = 51,
+                         kExtDestination = 60;
 
 // One's complement sum of RFC 1071 over `data`, carried on from `sum`; fold() ends it.
 uint32_t add_to_sum(uint32_t sum, std::span<const uint8_t> data);
 uint16_t fold(uint32_t sum);
+
+// CRC32c (RFC 9260 appendix A), bit by bit.
+uint32_t crc32c(std::span<const uint8_t> data);
 
 // Each setter changes and returns a copy: a case derives the expected packet from the one
 // that was sent.
@@ -53,6 +58,7 @@ class Packet {
  public:
   static Packet tcp(const HostPort& source, const HostPort& destination, uint8_t flags);
   static Packet udp(const HostPort& source, const HostPort& destination);
+  static Packet sctp(const HostPort& source, const HostPort& destination);
   // An ICMP or ICMPv6 message, by the family of the addresses.
   static Packet icmp(const IpAddress& source, const IpAddress& destination, uint8_t type, uint8_t code);
   // Any other protocol: the payload follows the IP header.
@@ -72,13 +78,26 @@ class Packet {
   Packet id(uint16_t value) const;                    // IPv4 identification
   Packet dont_fragment(bool value) const;             // IPv4; set unless this says otherwise
   Packet fragment(uint16_t offset, bool more) const;  // offset in bytes, a multiple of 8
+  // A fragment of it: so many bytes from an offset, both of what follows the IP header.
+  Packet part(uint16_t offset, size_t bytes) const;
+  bool is_later_part() const { return part_size_ && part_offset_; }
+  bool is_first_part() const { return part_size_ && !part_offset_; }
+  size_t size_to_part() const { return l4_bytes().size(); }
+  uint16_t id_value() const { return id_; }
+  uint8_t tcp_flags() const { return flags_; }
   Packet options(const Bytes& bytes) const;           // IPv4; a multiple of 4
-  Packet extension(uint8_t type, const Bytes& after_length = Bytes(6, 0)) const;  // IPv6; 8n-2 bytes
+  // IPv6; 8n-2 bytes, of an authentication header 4n-2.
+  Packet extension(uint8_t type, const Bytes& after_length = Bytes(6, 0)) const;
   Packet flags(uint8_t tcp_flags) const;
   Packet sequence(uint32_t sequence_number, uint32_t acknowledgement) const;
   Packet tcp_options(const Bytes& bytes) const;  // a multiple of 4
   Packet icmp_rest(uint32_t value) const;        // the four bytes after the ICMP checksum
   Packet payload(const Bytes& bytes) const;
+  // Of an ICMP error: the packet that it quotes, and how many bytes of it.
+  Packet about(const Packet& quoted, size_t bytes) const;
+  Packet requoted(const Packet& quoted) const;  // as many bytes of another
+  // What the error is about; nullptr: not made by about().
+  const Packet* quoted() const { return quoted_.get(); }
   Packet payload(std::string_view text) const;
   Packet payload_size(size_t size) const;  // so many bytes of a pattern
 
@@ -111,7 +130,7 @@ class Packet {
   Bytes ipv6_header(size_t l4_size) const;
   void put_l4_checksum(Bytes& l4, size_t field) const;
 
-  enum class Kind { tcp, udp, icmp, other, ethernet };
+  enum class Kind { tcp, udp, sctp, icmp, other, ethernet };
   struct Extension {
     uint8_t type;
     Bytes body;
@@ -130,6 +149,8 @@ class Packet {
   uint16_t id_ = 0x1234;
   uint16_t fragment_ = 0x4000;
   bool is_fragment_ = false;
+  uint16_t part_offset_ = 0;
+  size_t part_size_ = 0;  // 0: it is whole
   Bytes options_;
   std::vector<Extension> extensions_;
   uint8_t flags_ = 0;
@@ -140,6 +161,7 @@ class Packet {
   uint32_t acknowledgement_ = 0;
   Bytes tcp_options_;
   Bytes payload_;
+  std::shared_ptr<const Packet> quoted_;
   uint16_t ip_checksum_error_ = 0;
   uint16_t l4_checksum_error_ = 0;
   bool no_l4_checksum_ = false;
@@ -163,7 +185,8 @@ struct Parsed {
   IpAddress source;
   IpAddress destination;
   uint8_t ttl = 0;
-  bool fragment = false;    // any fragment, also the first
+  bool fragment = false;    // any fragment, also the first, if it is not the only one
+  bool later_fragment = false;
   uint8_t protocol = 0;     // after the extension headers
   unsigned extensions = 0;  // how many IPv6 extension headers
   size_t l4_offset = 0;

@@ -20,7 +20,8 @@ IpAddress address_at(std::span<const uint8_t> frame, size_t at, Family family) {
 }
 
 bool is_extension(uint8_t type) {
-  return type == kExtHopByHop || type == kExtRouting || type == kExtFragment || type == kExtDestination;
+  return type == kExtHopByHop || type == kExtRouting || type == kExtFragment || type == kExtDestination ||
+         type == kExtAuthentication;
 }
 
 bool l4_sum_is_zero(std::span<const uint8_t> frame, const Parsed& p, bool pseudo_header) {
@@ -33,13 +34,32 @@ bool l4_sum_is_zero(std::span<const uint8_t> frame, const Parsed& p, bool pseudo
   return fold(add_to_sum(sum, frame.subspan(p.l4_offset, p.l4_size))) == 0xffff;
 }
 
+// 0: none (RFC 9653).
+bool sctp_checksum_right(std::span<const uint8_t> l4) {
+  Bytes copy(l4.begin(), l4.end());
+  uint32_t in_packet = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    in_packet |= static_cast<uint32_t>(l4[8 + i]) << (8 * i);
+    copy[8 + i] = 0;
+  }
+  return !in_packet || in_packet == crc32c(copy);
+}
+
 void parse_l4(std::span<const uint8_t> frame, Parsed& p) {
   const auto l4 = frame.subspan(p.l4_offset, p.l4_size);
-  const bool tcp = p.protocol == kProtoTcp, udp = p.protocol == kProtoUdp;
-  if (p.fragment) return;
-  if (tcp || udp) {
-    if (l4.size() < (tcp ? 20U : 8U)) {
-      p.fault = tcp ? "TCP header cut short" : "UDP header cut short";
+  const bool tcp = p.protocol == kProtoTcp, udp = p.protocol == kProtoUdp, sctp = p.protocol == kProtoSctp;
+  const size_t header = tcp ? 20 : udp ? 8 : 12;
+  if (p.fragment) {
+    if (p.later_fragment || !(tcp || udp || sctp) || l4.size() < header) return;
+    p.ports = true;
+    p.source_port = get16(l4, 0);
+    p.destination_port = get16(l4, 2);
+    if (tcp) p.tcp_flags = l4[13];
+    return;
+  }
+  if (tcp || udp || sctp) {
+    if (l4.size() < header) {
+      p.fault = fmt::format("{} header cut short", tcp ? "TCP" : udp ? "UDP" : "SCTP");
       return;
     }
     p.ports = true;
@@ -49,7 +69,8 @@ void parse_l4(std::span<const uint8_t> frame, Parsed& p) {
     if (udp && get16(l4, 4) != l4.size())
       p.fault = fmt::format("UDP length {} of {}", get16(l4, 4), l4.size());
     const bool none = udp && p.family == Family::ipv4 && get16(l4, 6) == 0;
-    p.l4_checksum_right = none || l4_sum_is_zero(frame, p, true);
+    p.l4_checksum_right = none || sctp || l4_sum_is_zero(frame, p, true);
+    if (sctp) p.l4_checksum_right = sctp_checksum_right(l4);
     if (udp && !none && get16(l4, 6) == 0) p.l4_checksum_right = false;
   } else if ((p.protocol == kProtoIcmp4 || p.protocol == kProtoIcmp6) && l4.size() >= 8) {
     p.l4_checksum_right = l4_sum_is_zero(frame, p, p.protocol == kProtoIcmp6);
@@ -81,6 +102,7 @@ void parse_ipv4(std::span<const uint8_t> frame, Parsed& p) {
   p.ttl = rest[8];
   p.protocol = rest[9];
   p.fragment = (get16(rest, 6) & 0x3fff) != 0;
+  p.later_fragment = (get16(rest, 6) & 0x1fff) != 0;
   p.source = address_at(frame, p.ip_offset + 12, Family::ipv4);
   p.destination = address_at(frame, p.ip_offset + 16, Family::ipv4);
   p.ip_checksum_right = fold(add_to_sum(0, rest.first(header))) == 0xffff;
@@ -116,11 +138,17 @@ void parse_ipv6(std::span<const uint8_t> frame, Parsed& p) {
       p.fault = "IPv6 extension header cut short";
       return;
     }
-    if (next == kExtFragment) p.fragment = true;
-    const size_t size = next == kExtFragment ? 8 : (static_cast<size_t>(rest[at + 1]) + 1) * 8;
+    const bool piece = next == kExtFragment;
+    if (piece) {
+      p.fragment = (get16(rest, at + 2) & 0xfff9) != 0;
+      p.later_fragment = (get16(rest, at + 2) & 0xfff8) != 0;
+    }
+    const size_t units = static_cast<size_t>(rest[at + 1]);
+    const size_t size = piece ? 8 : next == kExtAuthentication ? (units + 2) * 4 : (units + 1) * 8;
     next = rest[at];
     at += size;
     ++p.extensions;
+    if (p.later_fragment) break;  // what follows is from the middle of something
   }
   if (at > p.ip_size) {
     p.fault = "IPv6 extension header cut short";
@@ -146,7 +174,7 @@ std::string mac_text(std::span<const uint8_t> bytes) {
 
 std::string describe_l4(std::span<const uint8_t> frame, const Parsed& p) {
   if (p.ports && p.protocol == kProtoTcp) return "TCP " + tcp_flag_names(p.tcp_flags);
-  if (p.ports) return "UDP";
+  if (p.ports) return p.protocol == kProtoUdp ? "UDP" : "SCTP";
   const bool icmp = p.protocol == kProtoIcmp4 || p.protocol == kProtoIcmp6;
   if (icmp && !p.fragment && p.l4_size >= 2)
     return fmt::format("ICMP{} {}/{}", p.protocol == kProtoIcmp6 ? "v6" : "", frame[p.l4_offset],

@@ -31,9 +31,9 @@ _maglane() {
     --bpffs) compopt -o dirnames; return ;;
     --socket) compopt -o default; return ;;
     --wait | --source | --destination | --port) return ;;
-    --protocol) choices="tcp udp" ;;
+    --protocol) choices="tcp udp sctp" ;;
     --family) choices="4 6" ;;
-    --state) choices="opening established closing closed new replied" ;;
+    --state) choices="opening established closing reset closed new replied" ;;
     --service) choices=$(_maglane_services "$program") ;;
   esac
   if [[ -z $choices ]]; then

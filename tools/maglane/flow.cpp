@@ -30,8 +30,8 @@ const CLI::Validator kCidr(
     "ADDRESS|CIDR");
 
 void add_filters(CLI::App& command, Filters& filters) {
-  command.add_option("--protocol", filters.protocol, "tcp or udp")
-      ->transform(CLI::IsMember({"tcp", "udp"}, CLI::ignore_case))
+  command.add_option("--protocol", filters.protocol, "tcp, udp or sctp")
+      ->transform(CLI::IsMember({"tcp", "udp", "sctp"}, CLI::ignore_case))
       ->option_text("PROTOCOL");
   command
       .add_option("--source", filters.source,
@@ -50,8 +50,8 @@ void add_filters(CLI::App& command, Filters& filters) {
       .add_option("--service", filters.service, "NAMESPACE/NAME[:PORT], or NAME where that is unambiguous")
       ->option_text("SERVICE");
   command
-      .add_option("--state", filters.state, "TCP: opening, established, closing, closed; UDP: new, replied")
-      ->check(CLI::IsMember({"opening", "established", "closing", "closed", "new", "replied"}))
+      .add_option("--state", filters.state, "TCP: opening, established, closing, reset, closed; UDP: new, replied")
+      ->check(CLI::IsMember({"opening", "established", "closing", "reset", "closed", "new", "replied"}))
       ->option_text("STATE");
   command.add_option("--family", filters.family, "4 or 6")
       ->check(CLI::IsMember({4, 6}))
@@ -65,7 +65,9 @@ void add_filters(CLI::App& command, Filters& filters) {
 FlowQuery query_of(const Filters& filters) {
   FlowQuery query;
   if (!filters.protocol.empty())
-    query.filter.protocol = filters.protocol == "tcp" ? Protocol::tcp : Protocol::udp;
+    query.filter.protocol = filters.protocol == "tcp"   ? Protocol::tcp
+                            : filters.protocol == "udp" ? Protocol::udp
+                                                        : Protocol::sctp;
   if (!filters.source.empty()) query.filter.source = *Cidr::parse(filters.source);
   if (!filters.destination.empty()) query.filter.destination = *Cidr::parse(filters.destination);
   if (filters.port != 0) query.filter.port = filters.port;

@@ -55,7 +55,7 @@ void shrink(bpf_object* object, const Crowd& crowd) {
 void configure(node_config* config, const Crowd& crowd) {
   config->slot_shift = 8;
   config->hz = 250;
-  config->timeouts = {30, 1 << 20, 30, 30, 30, 1 << 20};
+  config->timeouts = {30, 1 << 20, 30, 30, 30, 1 << 20, 30, 0};
   config->seed = make_seed(7);
   config->flow_buckets4 = config->flow_buckets6 = crowd.buckets;
 }

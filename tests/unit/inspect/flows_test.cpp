@@ -70,8 +70,8 @@ TEST(FlowState, FollowsWhatBothDirectionsSaw) {
   EXPECT_EQ(state_of(kTcp, SEEN_ACK | SEEN_FIN, SEEN_ACK), "closing");
   EXPECT_EQ(state_of(kTcp, SEEN_ACK, SEEN_ACK | SEEN_FIN), "closing");
   EXPECT_EQ(state_of(kTcp, SEEN_ACK | SEEN_FIN, SEEN_ACK | SEEN_FIN), "closed");
-  EXPECT_EQ(state_of(kTcp, SEEN_SYN, SEEN_RST), "closed");
-  EXPECT_EQ(state_of(kTcp, SEEN_ACK | SEEN_RST, SEEN_ACK), "closed");
+  EXPECT_EQ(state_of(kTcp, SEEN_SYN | SEEN_FIN, SEEN_RST | SEEN_FIN), "closed");
+  EXPECT_EQ(state_of(kTcp, SEEN_ACK | SEEN_RST, SEEN_ACK), "reset");
   EXPECT_EQ(state_of(kUdp, SEEN_ACK, 0), "new");
   EXPECT_EQ(state_of(kUdp, SEEN_ACK, SEEN_ACK), "replied");
 }

@@ -46,9 +46,9 @@ TEST_F(Loader, PinsMapsAndPrograms) {
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
               ElementsAre("clock", "expire", "remove_flow", "tc_pod", "tc_uplink", "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "flow_bits", "flows4", "flows6", "frontends",
-                                   "frontend_values", "maglev", "node_state", "scratches", "services",
-                                   "vip_bits"));
+              UnorderedElementsAre("backends", "counters", "devices", "flow_bits", "flows4", "flows6",
+                                   "fragments", "frontends", "frontend_values", "maglev", "node_state",
+                                   "scratches", "services", "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);

@@ -433,14 +433,15 @@ TEST_F(Conformance, Point21_LoadBalancerAddresses) {
   EXPECT_EQ(of_type("NodePort"), "default/web TCP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n");
 }
 
-TEST_F(Conformance, Point24_SctpIsComplainedOfAndSkipped) {
+TEST_F(Conformance, Point24_OnePortNumberServesDifferentProtocols) {
   service(
       "clusterIP: 10.96.0.1, ports: [{name: a, port: 80, protocol: SCTP}, {name: b, port: 80, protocol: "
       "UDP}]");
-  EXPECT_EQ(resolve(), "default/web:b UDP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n");
-  EXPECT_THAT(complaints_,
-              ElementsAre(Complaint{"Service default/web",
-                                    "spec.ports[0].protocol: SCTP is not served (expected TCP or UDP)"}));
+  slice(endpoint("10.1.0.1"), "{name: a, port: 8080, protocol: SCTP}");
+  EXPECT_EQ(resolve(),
+            "default/web:a SCTP IPv4 80\n  cluster-ip 10.96.0.1:80 -> 10.1.0.1:8080\n"
+            "default/web:b UDP IPv4 80\n  cluster-ip 10.96.0.1:80 -> reject\n");
+  EXPECT_THAT(complaints_, ElementsAre());
 }
 
 TEST_F(Conformance, Point24_ProtocolsHaveEndpointsOfTheirOwn) {
