@@ -21,8 +21,8 @@ constexpr uint32_t kFlowBuckets = 512, kFrontendBuckets = 32;
 
 class Writer {
  public:
-  Writer(Maps& maps, const abi::table_seed& seed) : maps_(maps), frontends_(frontend_table(maps, seed)) {
-    bits_ = maps.get_value<abi::vip_bits>("vip_bits", uint32_t{0}).value_or(abi::vip_bits{});
+  Writer(DataPlane& plane, const abi::table_seed& seed) : maps_(plane), frontends_(frontend_table(plane, seed)) {
+    bits_ = plane.get_value<abi::vip_bits>("vip_bits", uint32_t{0}).value_or(abi::vip_bits{});
   }
 
   void operator()(const PutService& put) { maps_.put_value("services", put.id, put.info); }
@@ -50,11 +50,23 @@ class Writer {
     frontends_.remove(gone.key);
     frontends_.release_retired();
   }
+  void operator()(const PutSourceRange& put) { maps_.put_value("source_ranges", put.key, uint32_t{1}); }
+  void operator()(const DeleteSourceRange& gone) { maps_.erase_key("source_ranges", gone.key); }
+  void operator()(const ForgetEndpoint& gone) {
+    maps_.put_value("gone_endpoints", gone.endpoint, uint32_t{1});
+    for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+      abi::forget_call call{};
+      call.family = family;
+      call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(maps_, "flows4").size());
+      maps_.forget(call);
+    }
+    maps_.erase_key("gone_endpoints", gone.endpoint);
+  }
 
   void finish() { maps_.put_value("vip_bits", uint32_t{0}, bits_); }
 
  private:
-  Maps& maps_;
+  DataPlane& maps_;
   FrontendTable frontends_;
   abi::vip_bits bits_;
 };
@@ -120,8 +132,8 @@ std::vector<Operation> TestAgent::update(const ClusterModel& model) {
 
 std::vector<Operation> TestAgent::from_scratch() const { return diff(MapContents{}, plan_); }
 
-void apply(const std::vector<Operation>& operations, Maps& maps, const abi::node_config& config) {
-  Writer writer(maps, config.seed);
+void apply(const std::vector<Operation>& operations, DataPlane& plane, const abi::node_config& config) {
+  Writer writer(plane, config.seed);
   for (const Operation& operation : operations) std::visit(writer, operation);
   writer.finish();
 }

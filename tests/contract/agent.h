@@ -52,7 +52,7 @@ class TestAgent {
 };
 
 // REQUIRES: no packet is under way.
-void apply(const std::vector<Operation>& operations, Maps& maps, const abi::node_config& config);
+void apply(const std::vector<Operation>& operations, DataPlane& plane, const abi::node_config& config);
 // The node's own state and its devices.
 void put_node(Maps& maps, const abi::node_config& config, const IpAddress& ipv4, const IpAddress& ipv6, uint32_t epoch);
 void empty_flow_tables(Maps& maps);

@@ -62,12 +62,11 @@ class PacketNode final : public TraceNode {
   // Brings the data plane up to date; anew, if another node's or an earlier case's state is in it.
   void select() {
     const bool here = plane_.native() ? in_place() == this && programmed_ == session_ : programmed_ == session_;
-    if (here) {
-      apply(pending_, plane_, config_);
-    } else {
+    if (!here) {
       if (plane_.native()) take_place();
       program();
     }
+    apply(pending_, plane_, config_);  // also anew: flows that came back may have to be forgotten
     pending_.clear();
   }
 
@@ -117,18 +116,44 @@ class PacketNode final : public TraceNode {
     const Packet packet = tcp ? Packet::tcp(client, question.destination, kSyn).tcp_options({2, 4, 5, 0xb4})
                               : Packet::udp(client, question.destination).payload("hello");
     const RunResult result = arrive(packet, question.source);
-    if (result.verdict == Verdict::drop) return {Answer::Kind::drop, {}, {}};
-    if (result.verdict == Verdict::pass)
-      return {Answer::Kind::pass, {}, result.frame == packet.bytes() ? "" : "passed on, but changed"};
-    if (result.frame == port_unreachable(packet)) return {Answer::Kind::reject, {}, {}};
-    return sent(packet, question, result);
+    Answer answer;
+    if (result.verdict == Verdict::drop) answer.kind = Answer::Kind::drop;
+    if (result.verdict == Verdict::drop || result.frame == packet.bytes()) return answer;
+    if (result.verdict == Verdict::pass) return delivered(packet, result);
+    if (result.frame != port_unreachable(packet)) return sent(packet, question, result);
+    answer.kind = Answer::Kind::reject;
+    return answer;
+  }
+
+  // To an endpoint in the node's own network: its stack gets the packet, and what it answers is
+  // met where it leaves.
+  Answer delivered(const Packet& packet, const RunResult& result) {
+    const Parsed out = parse(result.frame);
+    const HostPort endpoint(out.destination, out.destination_port);
+    Answer answer;
+    answer.kind = Answer::Kind::endpoints;
+    answer.endpoints[endpoint] = out.source != packet.source().address;
+    const HostPort source(out.source, out.source_port);
+    const auto hop = plane_.network().next_hop(source.address);
+    if (result.frame != packet.from(source).to(endpoint).bytes() || !plane_.network().is_own(endpoint.address) || !hop) {
+      answer.fault = "passed on, but changed: " + describe(result.frame);
+      return answer;
+    }
+    const Packet reply = packet.protocol() == kProtoTcp ? Packet::tcp(endpoint, source, kSyn | kAck)
+                                                        : Packet::udp(endpoint, source).payload("hi");
+    const RunResult left = plane_.run(Program::tc_egress, {reply.bytes(), hop->device});
+    if (left.verdict != Verdict::pass || left.frame != reply.from(packet.destination()).to(packet.source()).bytes())
+      answer.fault = "the reply leaves as " + describe(left.frame);
+    return answer;
   }
 
   // Where to and as whom, by the bytes; then the endpoint answers.
   Answer sent(const Packet& packet, const Question& question, const RunResult& result) {
     const Parsed out = parse(result.frame);
     const HostPort endpoint(out.destination, out.destination_port), source(out.source, out.source_port);
-    Answer answer{Answer::Kind::endpoints, {{endpoint, source.address != packet.source().address}}, {}};
+    Answer answer;
+    answer.kind = Answer::Kind::endpoints;
+    answer.endpoints[endpoint] = source.address != packet.source().address;
     if (!out.ports) {
       answer.fault = "neither a translated packet nor a right refusal: " + describe(result.frame);
       return answer;

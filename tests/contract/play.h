@@ -32,6 +32,7 @@ struct Answer {
   Kind kind = Kind::pass;
   std::map<HostPort, bool> endpoints;  // whether the client's address is replaced
   std::string fault;                   // what is wrong whatever is expected
+  uint32_t affinity_of = 0;            // in the model: the service that holds clients to an endpoint
   std::string to_string() const;
 };
 

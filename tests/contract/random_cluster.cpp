@@ -18,6 +18,7 @@ struct Pair {
 // As random_world.cpp sends to them.
 constexpr Pair kClusterIps[] = {{"172.20.0.10", "fc00::10"}, {"172.20.0.11", "fc00::11"}, {"172.20.0.12", "fc00::12"}};
 constexpr Pair kExternalIps[] = {{"203.0.113.10", "2001:db8:1b::10"}, {"203.0.113.11", "2001:db8:1b::11"}};
+constexpr Pair kRanges[] = {{"198.51.100.0/29", "2001:db8:c::/125"}, {"10.1.0.0/16", "fd01::/48"}, {"192.168.0.0/16", "fd50::/64"}};
 struct Pod {
   Pair address;
   const char* node;
@@ -63,6 +64,9 @@ std::shared_ptr<const v1::Service> service_of(const World& world, const std::str
   v1::LoadBalancerIngress& ingress = *service->mutable_status()->mutable_load_balancer()->add_ingress();
   ingress.set_ip(text(world, kExternalIps[choice.addresses >> 6 & 1]));
   if (choice.addresses & 0x80) ingress.set_ip_mode("Proxy");
+  if (choice.policies & 32)
+    for (const Pair& range : kRanges)
+      if (choice.policies >> (6 + (&range - kRanges)) & 1) spec.add_load_balancer_source_ranges(text(world, range));
   if (choice.policies & 1) spec.set_internal_traffic_policy("Local");
   if (choice.policies & 2) spec.set_external_traffic_policy("Local");
   add_ports(spec, world, choice.addresses >> 8);
@@ -110,6 +114,22 @@ abi::empty_verdict verdict_of(const EndpointSet& set) {
   return set.when_empty == EmptyVerdict::drop ? abi::EMPTY_DROP : abi::EMPTY_REJECT;
 }
 
+FrontendFixture meaning_of(const ResolvedServicePort& port, const ResolvedFrontend& frontend) {
+  FrontendFixture fixture{static_cast<abi::frontend_type>(frontend.type),
+                          HostPort(frontend.address, frontend.port),
+                          static_cast<uint8_t>(port.key.protocol),
+                          endpoints_of(*frontend.for_outside),
+                          endpoints_of(*frontend.for_pods),
+                          verdict_of(*frontend.for_outside),
+                          verdict_of(*frontend.for_pods)};
+  fixture.external_local = frontend.external_local;
+  if (frontend.limited) {
+    fixture.source_ranges.emplace();
+    for (const Cidr& range : port.source_ranges) fixture.source_ranges->push_back(range.to_string());
+  }
+  return fixture;
+}
+
 }  // namespace
 
 void put_service(ClusterModel& model, const World& world, size_t n, const RandomService& choice) {
@@ -142,10 +162,7 @@ Cluster meaning_of(const ResolvedCluster& resolved, const World& world) {
   std::ranges::sort(ports, [&](const auto& a, const auto& b) { return age(b) < age(a); });
   for (const auto& [service, port] : ports)
     for (const ResolvedFrontend& frontend : port->frontends)
-      cluster.frontend({static_cast<abi::frontend_type>(frontend.type), HostPort(frontend.address, frontend.port),
-                        static_cast<uint8_t>(port->key.protocol), endpoints_of(*frontend.for_outside),
-                        endpoints_of(*frontend.for_pods), verdict_of(*frontend.for_outside),
-                        verdict_of(*frontend.for_pods)});
+      cluster.frontend(meaning_of(*port, frontend));
   return cluster;
 }
 

@@ -18,7 +18,7 @@ namespace maglane::test {
 struct RandomService {
   uint32_t type = 0;
   uint32_t addresses = 0;  // which cluster, external, load-balancer addresses and ports, of a few
-  uint32_t policies = 0;   // internal, external; age
+  uint32_t policies = 0;   // internal, external; age; source ranges
   uint32_t endpoints = 0;  // three bits a pod: condition, or not there
   uint32_t hints = 0;      // two bits a pod: zones and nodes
 };

@@ -28,7 +28,7 @@ struct rc::Arbitrary<maglane::test::RandomService> {
     const auto number = [](uint32_t bits) { return gen::inRange<uint32_t>(0, 1U << bits); };
     return gen::build<RandomService>(
         gen::set(&RandomService::type, number(8)), gen::set(&RandomService::addresses, number(12)),
-        gen::set(&RandomService::policies, number(5)), gen::set(&RandomService::endpoints, number(15)),
+        gen::set(&RandomService::policies, number(9)), gen::set(&RandomService::endpoints, number(15)),
         gen::set(&RandomService::hints, gen::weightedOneOf<uint32_t>({{2, gen::just<uint32_t>(0)}, {1, number(10)}})));
   }
 };
