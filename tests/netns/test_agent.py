@@ -18,6 +18,7 @@ def connections(lab):
                                   ("client", (address("node-a", family), WEB[1])))]
 
 
+@pytest.mark.conformance(14, 31)
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_restart_under_load(lab, how):
     load = Load(connections(lab))
@@ -36,6 +37,7 @@ def test_restart_under_load(lab, how):
         load.stop()
 
 
+@pytest.mark.conformance(14, 31)
 def test_a_download_goes_on_while_the_agent_is_killed(lab, family):
     with lab.connect("client", "TCP", address("node-a", family), ONLY["pod-b1"][1], timeout=10) as connection:
         connection._http.request("GET", "/download?bytes=1500000&rate=1000000")
@@ -49,6 +51,7 @@ def test_a_download_goes_on_while_the_agent_is_killed(lab, family):
         assert first + rest == (bytes(range(251)) * 6000)[:1500000]
 
 
+@pytest.mark.conformance(14, 27)
 def test_lost_flows_are_made_again(lab):
     """Established connections whose flows are all forgotten keep their endpoint and their port."""
     opened = [c for c in connections(lab) if c.protocol == "TCP"]
@@ -116,6 +119,7 @@ def test_pod_device_appears_and_disappears(lab, guest):
         eventually(lambda: not attached(), 5, "the device is forgotten")
 
 
+@pytest.mark.conformance(31)
 @pytest.mark.any_mode
 def test_pinned_programs_and_nothing_else_survive_a_stop(lab):
     lab.command("agent", "node-b", "stop")

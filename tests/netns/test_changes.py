@@ -54,6 +54,7 @@ def reached(lab, source, protocol, family, count=40):
     return {lab.ask(source, protocol, *where).pod for _ in range(count)}
 
 
+@pytest.mark.conformance(3, 14)
 @pytest.mark.parametrize("by", ["write", "rename_over"])
 def test_endpoint_removed_and_added_under_load(lab, directory, changing, by):
     load = Load(everywhere(lab, protocols=("TCP",)))
@@ -74,6 +75,7 @@ def test_endpoint_removed_and_added_under_load(lab, directory, changing, by):
         load.stop()
 
 
+@pytest.mark.conformance(11, 14)
 @pytest.mark.any_mode
 def test_all_endpoints_gone_and_back(lab, changing, family):
     with lab.connect("pod-a1", "TCP", service_address(CHANGING[0], family), 80) as connection:
@@ -89,6 +91,7 @@ def test_all_endpoints_gone_and_back(lab, changing, family):
         assert connection.ask().pod == pod
 
 
+@pytest.mark.conformance(13, 25)
 @pytest.mark.any_mode
 def test_service_removed_while_another_carries_on(lab, directory, changing, family):
     other = Load([lab.connect("client", p, address("node-a", family), WEB[1]) for p in ("TCP", "UDP")])

@@ -104,6 +104,7 @@ def test_maglev_shares_are_even(lab):
         assert shares and all(share == pytest.approx(0.25, abs=0.01) for share in shares)
 
 
+@pytest.mark.conformance(31)
 @pytest.mark.any_mode
 def test_agent_dead(lab, family):
     with lab.connect("pod-a1", "TCP", service_address(WEB[0], family), 80) as connection:

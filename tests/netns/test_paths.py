@@ -21,38 +21,45 @@ def node_port(node, pod, family):
     return address(node, family), ONLY[pod][1]
 
 
+@pytest.mark.conformance(4, 8, 15)
 def test_pod_to_endpoint_on_same_node(lab, protocol, family):
     answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-a2", family))
     assert (answer.pod, answer.client) == ("pod-a2", address("pod-a1", family))
 
 
+@pytest.mark.conformance(4, 8, 15)
 def test_pod_to_endpoint_on_other_node(lab, protocol, family):
     answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-b1", family))
     assert (answer.pod, answer.client) == ("pod-b1", address("pod-a1", family))
 
 
+@pytest.mark.conformance(17)
 def test_pod_reaches_itself(lab, protocol, family):
     answer = lab.ask("pod-a1", protocol, *cluster_ip("pod-a1", family))
     assert answer.pod == "pod-a1"
     assert answer.client != address("pod-a1", family)
 
 
+@pytest.mark.conformance(8, 15, 20)
 def test_outside_to_node_port_on_the_endpoints_node(lab, protocol, family):
     answer = lab.ask("client", protocol, *node_port("node-a", "pod-a1", family))
     assert (answer.pod, answer.client) == ("pod-a1", address("client", family))
 
 
+@pytest.mark.conformance(8, 15, 20, 27)
 def test_outside_to_node_port_on_another_node(lab, protocol, family):
     answer = lab.ask("client", protocol, *node_port("node-a", "pod-b1", family))
     assert (answer.pod, answer.client) == ("pod-b1", address("node-a", family))
 
 
+@pytest.mark.conformance(8, 20)
 @pytest.mark.parametrize("pod", ["pod-a1", "pod-a2", "pod-b1"])
 @pytest.mark.parametrize("node", ["node-a", "node-b"])
 def test_pod_to_node_port(lab, protocol, family, node, pod):
     assert lab.ask("pod-a1", protocol, *node_port(node, pod, family)).pod == pod
 
 
+@pytest.mark.conformance(27)
 def test_one_source_port_for_two_services_with_one_endpoint(lab, protocol, family):
     """Two connections whose replies would look alike: the second one's port is translated."""
     with lab.connect("pod-a1", protocol, *cluster_ip("pod-b1", family), source_port=23456) as one, \
@@ -120,6 +127,7 @@ def test_checksums_that_are_left_to_the_device(lab, leave_checksums, protocol, f
             assert [frame.hex() for frame in came_in if not frames.checksums_right(frame)] == []
 
 
+@pytest.mark.conformance(6)
 @pytest.mark.parametrize("source, target", [
     ("pod-a1", "cluster-ip"), ("pod-b2", "cluster-ip"), ("client", "node-a"), ("client", "node-b")])
 def test_spread_over_all_endpoints(lab, protocol, family, source, target):

@@ -41,19 +41,23 @@ def refused(lab, host, protocol, family, target, port):
         assert error == errno.ECONNREFUSED
 
 
+@pytest.mark.conformance(11)
 def test_cluster_ip_without_endpoints(lab, protocol, family):
     refused(lab, "pod-a1", protocol, family, service_address(VOID[0], family), 80)
 
 
+@pytest.mark.conformance(11)
 @pytest.mark.parametrize("source", ["client", "pod-a1", "pod-b1"])
 def test_node_port_without_endpoints(lab, protocol, family, source):
     refused(lab, source, protocol, family, address("node-a", family), VOID[1])
 
 
+@pytest.mark.conformance(13)
 def test_unused_port_of_a_service_address(lab, protocol, family):
     refused(lab, "pod-a1", protocol, family, service_address(WEB[0], family), 81)
 
 
+@pytest.mark.conformance(13)
 def test_unused_service_address_is_dropped(lab, protocol, family):
     """No answer, and no packet towards the node's default route."""
     target = service_address(250, family)

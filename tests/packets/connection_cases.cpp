@@ -37,6 +37,7 @@ void server_sends(Scenario& s, uint8_t flags, int line = __builtin_LINE()) {
 }
 
 void established_keeps_its_endpoint(Scenario& s) {
+  s.proves({14});
   establish(s);
   exchange_endpoint(s);
   client_sends(s, kAck);
@@ -46,6 +47,7 @@ void established_keeps_its_endpoint(Scenario& s) {
 }
 
 void established_outlives_its_frontend(Scenario& s) {
+  s.proves({14});
   establish(s);
   s.cluster = Cluster();
   s.program();
@@ -54,6 +56,7 @@ void established_outlives_its_frontend(Scenario& s) {
 }
 
 void retransmitted_syn_keeps_its_endpoint(Scenario& s) {
+  s.proves({14});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
   expect_endpoint(s, s.local(0));
   exchange_endpoint(s);
@@ -62,6 +65,7 @@ void retransmitted_syn_keeps_its_endpoint(Scenario& s) {
 }
 
 void half_closed_stays(Scenario& s) {
+  s.proves({14});
   establish(s);
   client_sends(s, kFin | kAck);
   exchange_endpoint(s);
@@ -242,6 +246,7 @@ void same_port_towards_different_endpoints(Scenario& s) {
 }
 
 void lost_flow_finds_its_port_again(Scenario& s) {
+  s.proves({14, 27});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
   const uint16_t port =
       s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
@@ -274,15 +279,18 @@ void lost_direction_is_made_again(Scenario& s, bool reply) {
 }
 
 void lost_forward_flow_is_made_again(Scenario& s) {
+  s.proves({14, 27});
   lost_direction_is_made_again(s, false);
 }
 
 void lost_reply_flow_is_made_again(Scenario& s) {
+  s.proves({14, 27});
   lost_direction_is_made_again(s, true);
 }
 
 // The same where the source port is translated.
 void lost_translated_flows_are_made_again(Scenario& s) {
+  s.proves({14, 27});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
   const uint16_t port =
       s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
@@ -305,6 +313,7 @@ void lost_translated_flows_are_made_again(Scenario& s) {
 
 // Its tuple is another connection's by now: it must not go on with that one's replies.
 void lost_tuple_that_was_taken(Scenario& s) {
+  s.proves({27});
   s.cluster.config.snat_port_count[0] = 1;
   s.cluster.config.snat_port_count[1] = 0;
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});

@@ -104,8 +104,10 @@ class DataPlane : public Maps {
   virtual bool native() const = 0;
 };
 
-std::unique_ptr<DataPlane> make_native_data_plane();
-std::unique_ptr<DataPlane> make_kernel_data_plane();
+// On this network at first. Several may be there beside each other: natively one at a time, the
+// one that was reset last.
+std::unique_ptr<DataPlane> make_native_data_plane(const Network& network = {});
+std::unique_ptr<DataPlane> make_kernel_data_plane(const Network& network = {});
 
 // The test binary's own: native in packets_native, the kernel's in packets_kernel.
 DataPlane& data_plane();

@@ -9,6 +9,7 @@ namespace maglane::test {
 namespace {
 
 void pod_to_cluster_ip_on_this_node(Scenario& s) {
+  s.proves({8, 15});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   s.pod(s.first(s.local(0, 40000), s.vip())).sent(s.first(s.local(0, 40000), s.other_pod()).hop());
   s.pod(s.answer(s.other_pod(), s.local(0, 40000)), kPod1).sent(s.answer(s.vip(), s.local(0, 40000)).hop());
@@ -23,6 +24,7 @@ void pod_to_cluster_ip_on_the_same_device(Scenario& s) {
 }
 
 void pod_to_cluster_ip_on_another_node(Scenario& s) {
+  s.proves({8, 15});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.remote()});
   s.pod(s.first(s.local(0, 40000), s.vip())).sent(s.first(s.local(0, 40000), s.remote()).hop());
   s.uplink(s.answer(s.remote(), s.local(0, 40000))).sent(s.answer(s.vip(), s.local(0, 40000)).hop());
@@ -31,6 +33,7 @@ void pod_to_cluster_ip_on_another_node(Scenario& s) {
 }
 
 void node_port_to_this_node_keeps_the_client(Scenario& s) {
+  s.proves({8, 15, 20});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.local()).hop());
   s.pod(s.answer(s.local(), s.client())).sent(s.answer(s.node(), s.client()).hop());
@@ -38,6 +41,7 @@ void node_port_to_this_node_keeps_the_client(Scenario& s) {
 }
 
 void node_port_to_another_node(Scenario& s) {
+  s.proves({8, 15, 20, 27});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
   const uint16_t port =
       s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
@@ -56,6 +60,7 @@ void node_port_to_another_node_through_another_uplink(Scenario& s) {
 }
 
 void load_balancer_address(Scenario& s) {
+  s.proves({21});
   const HostPort address = s.pick("203.0.113.10:443", "[2001:db8:1b::10]:443");
   s.cluster.load_balancer(address, s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), address)).sent(s.first(s.client(), s.local()).hop());
@@ -63,6 +68,7 @@ void load_balancer_address(Scenario& s) {
 }
 
 void endpoint_reaches_itself(Scenario& s) {
+  s.proves({17});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.local()});
   const HostPort self = s.local(0, 40000);
   const uint16_t port = s.pod(s.first(self, s.vip())).sent_from_new_port(s.first(s.node(0), s.local()).hop());
@@ -71,6 +77,7 @@ void endpoint_reaches_itself(Scenario& s) {
 }
 
 void cluster_ip_from_outside_is_masqueraded(Scenario& s) {
+  s.proves({15});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.local()});
   const uint16_t port =
       s.uplink(s.first(s.client(), s.vip())).sent_from_new_port(s.first(s.node(0), s.local()).hop());
@@ -78,6 +85,7 @@ void cluster_ip_from_outside_is_masqueraded(Scenario& s) {
 }
 
 void masquerade_all(Scenario& s) {
+  s.proves({15});
   s.cluster.config.masquerade_all = 1;
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const uint16_t port =
@@ -86,6 +94,7 @@ void masquerade_all(Scenario& s) {
 }
 
 void pods_and_outside_have_tables_of_their_own(Scenario& s) {
+  s.proves({16, 18});
   s.cluster.frontend(
       {abi::FRONTEND_LOAD_BALANCER, s.vip(), s.variant.protocol, {s.local()}, {s.other_pod()}});
   s.uplink(s.first(s.client(), s.vip())).sent(s.first(s.client(), s.local()).hop());
@@ -95,6 +104,7 @@ void pods_and_outside_have_tables_of_their_own(Scenario& s) {
 }
 
 void two_frontends_share_an_endpoint(Scenario& s) {
+  s.proves({27});
   s.cluster.cluster_ip(s.vip(80), s.variant.protocol, {s.other_pod()});
   s.cluster.cluster_ip(s.vip(81), s.variant.protocol, {s.other_pod()});
   const HostPort pod = s.local(0, 40000);
@@ -108,6 +118,7 @@ void two_frontends_share_an_endpoint(Scenario& s) {
 }
 
 void service_and_its_endpoint_from_one_port(Scenario& s) {
+  s.proves({27});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const HostPort pod = s.local(0, 40000);
   // Through the service first; then the same port goes to the endpoint directly. The endpoint
@@ -120,6 +131,7 @@ void service_and_its_endpoint_from_one_port(Scenario& s) {
 }
 
 void clients_behind_one_port_number_stay_apart(Scenario& s) {
+  s.proves({27});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
   std::set<uint16_t> ports;
   for (int i = 1; i <= 40; ++i) {

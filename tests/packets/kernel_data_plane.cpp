@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "agent/kernel/call.h"
@@ -36,9 +37,11 @@ std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& befor
 
 class KernelDataPlane final : public DataPlane {
  public:
-  KernelDataPlane() { enter_network_namespace(network_); }
+  explicit KernelDataPlane(const Network& network)
+      : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {}
 
   void reset(const abi::node_config& config) override {
+    enter();
     auto& object = loaded_[std::string(reinterpret_cast<const char*>(&config), sizeof config)];
     if (!object) {
       size_t size = 0;
@@ -50,7 +53,7 @@ class KernelDataPlane final : public DataPlane {
     sockets_.clear();
     if (undo_.empty()) return;
     run_ip(undo_);
-    network_ = Network();
+    network_ = original_;
     undo_.clear();
   }
 
@@ -73,6 +76,7 @@ class KernelDataPlane final : public DataPlane {
   }
 
   RunResult run(Program program, const Arrival& arrival) override {
+    enter();
     const auto before = current_->counters();
     TestRun test(program == Program::xdp_uplink, arrival);
     const int error = test.run(current_->program_fd(to_string(program)));
@@ -87,6 +91,7 @@ class KernelDataPlane final : public DataPlane {
   void remove_flow(abi::remove_call& call) override { run_call("remove_flow", call); }
 
   void bind_socket(const HostPort& address, uint8_t protocol) override {
+    enter();
     const bool v4 = address.address.family() == Family::ipv4;
     Fd sock(::socket(v4 ? AF_INET : AF_INET6, protocol == kProtoTcp ? SOCK_STREAM : SOCK_DGRAM, 0));
     sockaddr_in in{};
@@ -106,6 +111,7 @@ class KernelDataPlane final : public DataPlane {
   }
 
   void move_neighbour(const IpAddress& address, const Mac& to) override {
+    enter();
     Network before = network_;
     undo_ += before.move_neighbour(address, *network_.next_hop(address)->destination);
     run_ip(network_.move_neighbour(address, to));
@@ -119,13 +125,20 @@ class KernelDataPlane final : public DataPlane {
   bool native() const override { return false; }
 
  private:
+  // Test frames come from devices of this process's namespace.
+  void enter() const {
+    if (setns(namespace_.get(), CLONE_NEWNET)) give_up("setns");
+  }
+
   template <typename Call>
   void run_call(const char* program, Call& call) {
     const auto status = call_program(current_->program_fd(program), call);
     EXPECT_TRUE(status) << program << ": " << status.error().message;
   }
 
+  const Network original_;
   Network network_;
+  Fd namespace_;
   std::map<std::string, std::unique_ptr<KernelObject>> loaded_;  // by constants
   KernelObject* current_ = nullptr;
   std::vector<Fd> sockets_;
@@ -134,8 +147,8 @@ class KernelDataPlane final : public DataPlane {
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_kernel_data_plane() {
-  return std::make_unique<KernelDataPlane>();
+std::unique_ptr<DataPlane> make_kernel_data_plane(const Network& network) {
+  return std::make_unique<KernelDataPlane>(network);
 }
 
 }  // namespace maglane::test

@@ -50,7 +50,7 @@ KernelObject::Sizes sizes_of(const abi::node_config& config) {
           {"frontend_values", 512},
           {"maglev", 8192},
           {"backends", 8192},
-          {"services", 16}};
+          {"services", 512}};
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void run_ip(const std::string& commands) {
   if (pclose(pipe) != 0) give_up("ip -batch failed");
 }
 
-void enter_network_namespace(const Network& network) {
+Fd enter_network_namespace(const Network& network) {
   if (unshare(CLONE_NEWNET)) give_up("unshare(CLONE_NEWNET) (needs root)");
   run_ip(network.build_commands());
   write_file("/proc/sys/net/ipv4/ip_forward", "1");
@@ -78,6 +78,9 @@ void enter_network_namespace(const Network& network) {
     for (const char* family : {"ipv4", "ipv6"})
       write_file(fmt::format("/proc/sys/net/{}/conf/{}/forwarding", family, device.name), "0");
   }
+  Fd handle(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (handle.get() < 0) give_up("/proc/thread-self/ns/net");
+  return handle;
 }
 
 KernelObject::KernelObject(const void* elf, size_t size, const abi::node_config& config, const Sizes& sizes,

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/kernel/fd.h"
 #include "tests/packets/data_plane.h"
 
 namespace maglane::test {
@@ -20,8 +21,8 @@ namespace maglane::test {
 [[noreturn]] void give_up(const std::string& what);
 
 // Moves this process into a new network namespace and builds the network there, with an XDP
-// program on each device (without one, the kernel runs no test frames "from" it).
-void enter_network_namespace(const Network& network);
+// program on each device (without one, the kernel runs no test frames "from" it). What holds it.
+Fd enter_network_namespace(const Network& network);
 // Lets `ip -batch` run these commands in this process's network namespace.
 void run_ip(const std::string& commands);
 

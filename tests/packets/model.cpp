@@ -76,6 +76,7 @@ bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Pac
 
 std::string Model::check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs) {
   family_ = packet.family();
+  protocol_ = packet.protocol();
   const RunResult& result = runs.back();
   // XDP hands over what it cannot send, or what is nobody's business at tc either.
   if (runs.size() > 1 && runs[0].reason != REASON_TO_TC && runs[0].reason != result.reason)
@@ -304,8 +305,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
 // What a full table may give up; and what notices that its other direction's tuple has become
 // another connection's.
 bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
-  const uint8_t protocol = cluster_.frontends().front().protocol;
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol)))
+  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);

@@ -90,7 +90,8 @@ class Model {
   // Of frontends with affinity, by frontend and client: the endpoint, none: one that did not show.
   std::map<std::pair<HostPort, IpAddress>, std::optional<HostPort>> affinity_;
   size_t flows_ = 0;  // in the table, after the last packet
-  Family family_ = Family::ipv4;
+  Family family_ = Family::ipv4;  // of the last packet
+  uint8_t protocol_ = kProtoTcp;
 };
 
 }  // namespace maglane::test

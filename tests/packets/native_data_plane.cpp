@@ -9,9 +9,11 @@ namespace {
 
 class NativeDataPlane final : public DataPlane {
  public:
+  explicit NativeDataPlane(const Network& network) : original_(network), network_(network) {}
+
   void reset(const abi::node_config& config) override {
     native_reset(config);
-    network_ = Network();
+    network_ = original_;
     native_system().fib = [this](bpf_fib_lookup& params, uint32_t) {
       return network_.fib_lookup(params);
     };
@@ -76,14 +78,15 @@ class NativeDataPlane final : public DataPlane {
     return static_cast<abi::reason>(index - first);
   }
 
+  const Network original_;
   Network network_;
   bool at_tc_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<DataPlane> make_native_data_plane() {
-  return std::make_unique<NativeDataPlane>();
+std::unique_ptr<DataPlane> make_native_data_plane(const Network& network) {
+  return std::make_unique<NativeDataPlane>(network);
 }
 
 }  // namespace maglane::test

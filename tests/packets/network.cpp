@@ -29,6 +29,11 @@ constexpr int kKindResults[] = {BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_BLACK
 
 }  // namespace
 
+Network::Network(std::vector<NetworkDevice> devices) : devices_(std::move(devices)) {
+  for (const auto& device : devices_)
+    for (const auto& address : device.addresses) own_.push_back(ip(address.substr(0, address.find('/'))));
+}
+
 Network::Network() {
   using namespace abi;
   const uint32_t uplink = uint32_t{DEVICE_UPLINK} | DEVICE_XDP, pod = DEVICE_POD;

@@ -59,6 +59,10 @@ struct NextHop {
 class Network {
  public:
   Network();  // as drawn above
+  // Another one: with these devices, and the routes and neighbours that are added.
+  explicit Network(std::vector<NetworkDevice> devices);
+  void add_route(const char* destination, uint32_t device, const char* gateway, uint32_t mtu = 0);
+  void add_neighbour(uint32_t device, const char* address);
 
   const std::vector<NetworkDevice>& devices() const { return devices_; }
   const NetworkDevice& device(uint32_t index) const;
@@ -81,9 +85,7 @@ class Network {
 
  private:
   const NetworkRoute* route_to(const IpAddress& destination) const;
-  void add_route(const char* destination, uint32_t device, const char* gateway, uint32_t mtu = 0);
   void add_special(const char* destination, NetworkRoute::Kind kind);
-  void add_neighbour(uint32_t device, const char* address);
 
   std::vector<NetworkDevice> devices_;
   std::vector<IpAddress> own_;

@@ -12,6 +12,7 @@ namespace {
 using namespace abi;
 
 void no_endpoint_is_refused(Scenario& s) {
+  s.proves({11});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {}).node_port(s.node(), s.variant.protocol, {});
   const Packet outside = s.first(s.client(), s.node()), inside = s.first(s.local(0, 40000), s.vip());
   s.uplink(outside).rejected(REASON_NO_ENDPOINT, port_unreachable(outside));
@@ -22,6 +23,7 @@ void no_endpoint_is_refused(Scenario& s) {
 }
 
 void refusal_quotes_as_much_as_it_may(Scenario& s) {
+  s.proves({11});
   s.cluster.node_port(s.node(), s.variant.protocol, {});
   for (const size_t size : {0, 1, 7, 40, 63, 64, 65, 100, 1000, 1400}) {
     const Packet packet = s.first(s.client(), s.node()).payload_size(size).tos(0x10).ttl(1);
@@ -36,12 +38,14 @@ void refusal_leaves_out_ethernet_padding(Scenario& s) {
 }
 
 void refused_with_options(Scenario& s) {
+  s.proves({11});
   s.cluster.node_port(s.node(), s.variant.protocol, {});
   const Packet packet = s.first(s.client(), s.node()).options(Bytes(40, 1));
   s.uplink(packet).rejected(REASON_NO_ENDPOINT, port_unreachable(packet));
 }
 
 void unused_port_is_refused(Scenario& s) {
+  s.proves({13});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const Packet packet = s.first(s.local(0, 40000), s.vip(81));
   s.pod(packet).rejected(REASON_UNUSED_PORT, port_unreachable(packet));
@@ -50,12 +54,14 @@ void unused_port_is_refused(Scenario& s) {
 }
 
 void the_same_port_of_another_protocol_is_unused(Scenario& s) {
+  s.proves({13, 24});
   s.cluster.cluster_ip(s.vip(), s.tcp() ? kProtoUdp : kProtoTcp, {s.other_pod()});
   const Packet packet = s.first(s.local(0, 40000), s.vip());
   s.pod(packet).rejected(REASON_UNUSED_PORT, port_unreachable(packet));
 }
 
 void unused_service_address_goes_nowhere(Scenario& s) {
+  s.proves({13});
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const HostPort unused = s.pick("172.20.0.99:80", "[fc00::99]:80");
   s.pod(s.first(s.local(0, 40000), unused)).dropped(REASON_UNUSED_ADDRESS);
@@ -64,6 +70,7 @@ void unused_service_address_goes_nowhere(Scenario& s) {
 }
 
 void policy_local_without_endpoint_is_silent(Scenario& s) {
+  s.proves({12, 16});
   s.cluster.frontend({FRONTEND_NODE_PORT, s.node(), s.variant.protocol, {}, {s.remote()}, EMPTY_DROP});
   s.uplink(s.first(s.client(), s.node())).dropped(REASON_NO_LOCAL_ENDPOINT);
   s.pod(s.first(s.local(0, 40000), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
@@ -170,6 +177,7 @@ void flow_table_full_for_a_lost_direction(Scenario& s) {
 
 // Whatever was idle longest goes, but never what is established.
 void established_is_never_given_up(Scenario& s) {
+  s.proves({14});
   s.cluster.flow_capacity = 4;
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   establish(s, 40000);

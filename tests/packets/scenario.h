@@ -134,11 +134,16 @@ class Scenario {
   // Removes the flows of one direction.
   void lose_direction(bool reply);
 
+  // The points of the service contract that this play proves.
+  void proves(const std::set<int>& points) { points_ = points; }
+  const std::set<int>& points() const { return points_; }
+
   // Every reason that any packet of any scenario has met in this process.
   static std::set<abi::reason>& reasons_met();
 
  private:
   bool loaded_ = false;
+  std::set<int> points_;
 };
 
 struct Case {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/packets/scenario.h"
+#include "tests/support/conformance.h"
 
 namespace maglane::test {
 namespace {
@@ -29,6 +30,7 @@ size_t plays_played = 0;
 TEST_P(PacketTable, Case) {
   Scenario scenario(data_plane(), GetParam().variant);
   GetParam().what->play(scenario);
+  if (!scenario.points().empty()) proves(scenario.points());
   ++plays_played;
 }
 

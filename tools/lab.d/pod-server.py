@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What each pod of the lab serves, on port 8080, IPv4 and IPv6.
+"""What each pod of the lab serves, on port 8080 unless told otherwise, IPv4 and IPv6.
 
 HTTP (connections are kept alive):
   GET /                           "POD CLIENT-ADDRESS CLIENT-PORT"
@@ -18,7 +18,6 @@ import threading
 import time
 import urllib.parse
 
-PORT = 8080
 PERIOD = 251  # a prime: a lost or doubled piece shows
 MOST = 65536  # bytes a write
 PATTERN = bytes(range(PERIOD)) * (MOST // PERIOD + 2)
@@ -30,11 +29,11 @@ def plain(address):
     return str(ip.ipv4_mapped or ip)
 
 
-def dual_stack(kind):
+def dual_stack(kind, port):
     sock = socket.socket(socket.AF_INET6, kind)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("::", PORT))
+    sock.bind(("::", port))
     return sock
 
 
@@ -94,11 +93,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, pod):
-        super().__init__(("::", PORT), Handler, bind_and_activate=False)
+    def __init__(self, pod, port):
+        super().__init__(("::", port), Handler, bind_and_activate=False)
         self.pod = pod
         self.socket.close()
-        self.socket = dual_stack(socket.SOCK_STREAM)
+        self.socket = dual_stack(socket.SOCK_STREAM, port)
         self.socket.listen(512)
 
     def handle_error(self, request, client_address):
@@ -106,8 +105,8 @@ class Server(http.server.ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def echo_datagrams(pod):
-    sock = dual_stack(socket.SOCK_DGRAM)
+def echo_datagrams(pod, port):
+    sock = dual_stack(socket.SOCK_DGRAM, port)
     while True:
         try:
             data, peer = sock.recvfrom(65535)
@@ -119,9 +118,10 @@ def echo_datagrams(pod):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pod", help="the name to answer with")
-    pod = parser.parse_args().pod
-    server = Server(pod)
-    threading.Thread(target=echo_datagrams, args=(pod,), daemon=True).start()
+    parser.add_argument("--port", type=int, default=8080)
+    arguments = parser.parse_args()
+    server = Server(arguments.pod, arguments.port)
+    threading.Thread(target=echo_datagrams, args=(arguments.pod, arguments.port), daemon=True).start()
     server.serve_forever()
 
 

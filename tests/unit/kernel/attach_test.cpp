@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "agent/kernel/tc_filter.h"
+#include "tests/support/conformance.h"
 #include "tests/unit/kernel/sandbox.h"
 
 namespace maglane {
@@ -110,6 +111,7 @@ TEST_F(Attach, Off) {
 }
 
 TEST_F(Attach, RestartSwapsProgramsInPlace) {
+  test::proves({31});
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
   expect_ok(start()->attach({up0, pod0}, true));
   std::vector<std::string> pins = {"up0:xdp"};

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "agent/kernel/call.h"
+#include "tests/support/conformance.h"
 #include "tests/unit/kernel/sandbox.h"
 
 namespace maglane {
@@ -59,6 +60,7 @@ TEST_F(Loader, PinsMapsAndPrograms) {
 }
 
 TEST_F(Loader, TakesPinnedMapsUpAgain) {
+  test::proves({31});
   start();
   uint32_t flows = map_id(data_plane_->map("flows4")), frontends = map_id(data_plane_->map("frontends"));
   start();

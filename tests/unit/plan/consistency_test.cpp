@@ -11,6 +11,7 @@
 
 #include "agent/plan/diff.h"
 #include "agent/plan/planner.h"
+#include "tests/support/conformance.h"
 #include "tests/unit/plan/cluster.h"
 #include "tests/unit/plan/model.h"
 
@@ -98,6 +99,7 @@ struct World {
 };
 
 RC_GTEST_PROP(Consistency, EveryPrefixAndTheEnd, ()) {
+  test::proves({25, 30});
   World world;
   const int steps = *rc::gen::inRange(1, 8);
   for (int i = 0; i < steps; ++i) {
@@ -110,6 +112,7 @@ RC_GTEST_PROP(Consistency, EveryPrefixAndTheEnd, ()) {
 
 // With hardly any room services fail and recover; what is served is consistent all the same.
 RC_GTEST_PROP(Consistency, EveryPrefixWithHardlyAnyRoom, ()) {
+  test::proves({25, 30});
   World world;
   world.limits = {.services = 6, .backends = 10, .frontends = 12, .maglev_entries = 4 * 1616};
   world.planner = std::make_unique<Planner>(world.limits);

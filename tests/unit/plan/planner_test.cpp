@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "agent/plan/diff.h"
+#include "tests/support/conformance.h"
 #include "tests/unit/plan/cluster.h"
 #include "tests/unit/plan/model.h"
 
@@ -77,6 +78,7 @@ TEST(Planner, OneServiceFromNothingAndBack) {
 
 // The promise of design.md: one change costs what it touches.
 TEST(Planner, OneEndpointAmongManyServicesCostsOnlyItself) {
+  test::proves({25});
   Bench bench;
   ResolvedCluster cluster = many_services(500, 4);
   Planner planner({});
@@ -150,6 +152,7 @@ TEST(Planner, AnEndpointThatBecomesLocalOrRemoteKeepsItsIdAndTable) {
 }
 
 TEST(Planner, EmptySetsSayWhatHappensInstead) {
+  test::proves({11, 12});
   Bench bench;
   ResolvedCluster cluster;
   put(cluster, service("a", {frontend(FrontendType::cluster_ip, "10.96.0.1", 80,
@@ -318,6 +321,7 @@ TEST(Planner, NamesThatDoNotFitAreRefused) {
 }
 
 TEST(Planner, ARenamedServiceKeepsTableAndBackends) {
+  test::proves({25});
   Bench bench;
   ResolvedCluster cluster;
   const std::vector frontends{frontend(FrontendType::cluster_ip, "10.96.0.1", 80, numbered_endpoints(0, 4))};

@@ -6,6 +6,7 @@
 
 #include "agent/plan/diff.h"
 #include "agent/plan/planner.h"
+#include "tests/support/conformance.h"
 #include "tests/unit/plan/cluster.h"
 #include "tests/unit/plan/model.h"
 
@@ -29,6 +30,7 @@ ResolvedCluster dual_use() {
 }
 
 TEST(Recovery, ARestartWithoutAChangeIsNoOperation) {
+  test::proves({30, 31});
   const ResolvedCluster cluster = dual_use();
   const MapContents contents = written(cluster);
   Planner planner({}, contents);
@@ -38,6 +40,7 @@ TEST(Recovery, ARestartWithoutAChangeIsNoOperation) {
 }
 
 TEST(Recovery, IdsStayWhenTheClusterChangedMeanwhile) {
+  test::proves({30, 31});
   ResolvedCluster cluster = dual_use();
   MapContents contents = written(cluster);
   const MapContents before = contents;
@@ -68,6 +71,7 @@ TEST(Recovery, IdsStayWhenTheClusterChangedMeanwhile) {
 }
 
 TEST(Recovery, OldPlacesAreNotWrittenOverBeforeTheRelease) {
+  test::proves({31});
   MapContents contents = written(many_services(2, 3));
   const ResolvedCluster other = [] {
     ResolvedCluster cluster;
