@@ -83,6 +83,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       bpffs_(std::move(bpffs)),
       data_plane_(std::move(data_plane)),
       maps_(std::move(maps)),
+      flow_bits_(maps_.flow_bits(config.flow_bits_interval)),
       attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
       expiry_due_(Clock::now() + kExpiryInterval) {
   host_complaints_ = check_host(config_, options_);
@@ -117,7 +118,7 @@ void Reconciler::on_network() {
 
 Reconciler::Clock::time_point Reconciler::next_due() const {
   Clock::time_point next = expiry_due_;
-  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_}) {
+  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_}) {
     if (due) next = std::min(next, *due);
   }
   if (auto wait = source_.deadline()) next = std::min(next, Clock::now() + *wait);
@@ -140,6 +141,7 @@ void Reconciler::run_due() {
   }
   if (is_due(attach_due_)) attach();
   if (expiry_due_ <= Clock::now()) expire();
+  if (is_due(flow_bits_due_)) keep_flow_bits();
 }
 
 Result<uint32_t> Reconciler::resync() {
@@ -274,11 +276,13 @@ Status Reconciler::write_node_state() {
 void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
+  if (!flow_bits_due_) flow_bits_.admit_all();
   Status attached = attacher_.attach(view_.devices, std::exchange(retry_xdp_, false));
   log_attachments(before);
   attach_complaints_.clear();
   if (attached) {
     attach_backoff_.reset();
+    if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     // A device may have gone meanwhile; the network's news of that will come.
     attach_complaints_ = {{"attaching", attached.error().message}};

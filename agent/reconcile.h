@@ -75,6 +75,7 @@ class Reconciler {
   Status write_node_state();
   void attach();
   void expire();
+  void keep_flow_bits() { flow_bits_due_ = flow_bits_.run(Clock::now()); }
   void log_attachments(const std::vector<Attachment>& before);
   void publish();
   const v1::Node* own_node() const;
@@ -89,6 +90,7 @@ class Reconciler {
   Bpffs bpffs_;
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
+  FlowBits flow_bits_;
   Attacher attacher_;
 
   Resolver resolver_;
@@ -100,6 +102,7 @@ class Reconciler {
   bool retry_xdp_ = true;
   bool synced_ = false;
   Due update_due_, network_due_, attach_due_, housekeeping_due_;
+  Due flow_bits_due_;  // from when all programs in place are ours
   Clock::time_point expiry_due_;
   Backoff update_backoff_, attach_backoff_;
 

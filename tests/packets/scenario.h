@@ -117,6 +117,10 @@ class Scenario {
   std::map<uint16_t, uint8_t> what_was_seen();
   // Runs expiry over both tables; examined and removed are sums.
   abi::expire_call expire();
+  // Forgets the bits of flows that are gone, as the agent does.
+  void rotate_flow_bits();
+  // Forgets the bits of all flows, as nobody may.
+  void lose_flow_bits();
   // Removes the flows of one direction.
   void lose_direction(bool reply);
 
