@@ -22,9 +22,9 @@ constexpr std::chrono::minutes kLongest{30};
 // Of all strangers' packets one in eight is looked up where each direction has this share.
 constexpr uint32_t kManyBits = (1U << abi::VIP_BITS_ORDER) / 16;
 
-void set_bit(uint64_t& word, uint32_t bit) {
-  const std::atomic_ref<uint64_t> shared(word);
-  const uint64_t mask = uint64_t{1} << (bit % 64);
+void set_bit(__u64& word, uint32_t bit) {
+  const std::atomic_ref<__u64> shared(word);
+  const __u64 mask = __u64{1} << (bit % 64);
   // As programs do it: a line that they share is written only where there is something to say.
   if ((shared.load(std::memory_order_relaxed) & mask) == 0) shared.fetch_or(mask);
 }
@@ -40,8 +40,8 @@ uint32_t FlowBits::current() const {
 void FlowBits::fill_other(uint64_t value) {
   const uint32_t other = 1 - current();
   for (abi::flow_bits_word& word : memory_.bits->word) {
-    std::atomic_ref<uint64_t>(word.to[other]).store(value);
-    std::atomic_ref<uint64_t>(word.from[other]).store(value);
+    std::atomic_ref<__u64>(word.to[other]).store(value);
+    std::atomic_ref<__u64>(word.from[other]).store(value);
   }
 }
 
