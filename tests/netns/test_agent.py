@@ -51,8 +51,8 @@ def test_a_download_goes_on_while_the_agent_is_killed(lab, family):
 
 def test_flows_stay_where_their_bits_were_not_kept(lab):
     """As after an agent that knew of none: the new one's programs see a map made anew. Replies
-    that come through an uplink have nothing but those bits; a datagram that is lost fails."""
-    load = Load([lab.connect("client", "UDP", address("node-a", family), ONLY[pod][1])
+    to a pod that come through an uplink have nothing but those bits; a datagram that is lost fails."""
+    load = Load([lab.connect("pod-a1", "UDP", service_address(ONLY[pod][0], family), 80)
                  for family in (IPV4, IPV6) for pod in ("pod-b1", "pod-b2") for _ in range(8)])
     try:
         lab.command("agent", "node-a", "kill")
