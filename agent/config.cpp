@@ -204,6 +204,14 @@ const std::vector<Option>& options() {
        [](const Values& v, Config& c) { return take_level(v, c.log_level); }},
       {"cleanup", Kind::flag, "", "Remove all that the agent ever attached or pinned, and end",
        [](const Values& v, Config& c) { return take_bool(v, c.cleanup); }},
+      // For tests, which cannot wait for as long as nodes can.
+      {"flow-bits-interval", Kind::one, nullptr, "",
+       [](const Values& v, Config& c) -> Status {
+         uint32_t seconds = 0;
+         if (auto s = take_number(v, 0, 86400, 1, seconds); !s) return s;
+         c.flow_bits_interval = std::chrono::seconds(seconds);
+         return ok_status();
+       }},
       // Known by name, so that whoever has them in a file learns more than "unknown".
       {"kubeconfig", Kind::one, nullptr, "",
        [](const Values&, Config&) { return not_supported("use --manifests DIR"); }},

@@ -5,6 +5,7 @@
 // their defaults.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,6 +36,7 @@ struct Config {
   uint32_t affinity_entries = 65536;
   uint32_t maglev_entries = 16U << 20;
   std::vector<PortRange> snat_ports;
+  std::chrono::seconds flow_bits_interval{0};  // 0: when it is worth it
   std::string log_level = "info";
   bool cleanup = false;
 };

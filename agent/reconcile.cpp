@@ -84,6 +84,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       bpffs_(std::move(bpffs)),
       data_plane_(std::move(data_plane)),
       maps_(std::move(maps)),
+      flow_bits_(maps_.flow_bits(config.flow_bits_interval)),
       attacher_(bpffs_, data_plane_, config.xdp, probe_tc_kind(*data_plane_)),
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       pod_namespaces_(data_plane_),
@@ -120,7 +121,7 @@ void Reconciler::on_network() {
 
 Reconciler::Clock::time_point Reconciler::next_due() const {
   Clock::time_point next = expiry_due_;
-  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_}) {
+  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_}) {
     if (due) next = std::min(next, *due);
   }
   if (auto wait = source_.deadline()) next = std::min(next, Clock::now() + *wait);
@@ -143,6 +144,7 @@ void Reconciler::run_due() {
   }
   if (is_due(attach_due_)) attach();
   if (expiry_due_ <= Clock::now()) expire();
+  if (is_due(flow_bits_due_)) keep_flow_bits();
 }
 
 Result<uint32_t> Reconciler::resync() {
@@ -315,6 +317,7 @@ Status Reconciler::write_node_state() {
 void Reconciler::attach() {
   attach_due_.reset();
   std::vector<Attachment> before = attacher_.attachments();
+  if (!flow_bits_due_) flow_bits_.admit_all();
   attach_complaints_.clear();
   // Of the pods that this agent may serve so, before its programs are there.
   const bool pods = config_.socket_translation == SocketTranslation::all;
@@ -328,6 +331,7 @@ void Reconciler::attach() {
   log_attachments(before);
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
+    if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     attach_due_ = Clock::now() + attach_backoff_.step();
   }

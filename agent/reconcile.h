@@ -80,6 +80,7 @@ class Reconciler {
   void expire();
   void look_after_sockets(std::span<const Operation> operations);
   void end_stale_sockets();
+  void keep_flow_bits() { flow_bits_due_ = flow_bits_.run(Clock::now()); }
   void log_attachments(const std::vector<Attachment>& before);
   void publish();
   const v1::Node* own_node() const;
@@ -94,6 +95,7 @@ class Reconciler {
   Bpffs bpffs_;
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
+  FlowBits flow_bits_;
   Attacher attacher_;
   SocketHooks socket_hooks_;
   PodNamespaces pod_namespaces_;
@@ -112,6 +114,7 @@ class Reconciler {
   bool synced_ = false;
   bool node_endpoints_ = false;  // there are some, or were
   Due update_due_, network_due_, attach_due_, housekeeping_due_;
+  Due flow_bits_due_;  // from when all programs in place are ours
   Clock::time_point expiry_due_;
   Backoff update_backoff_, attach_backoff_;
 

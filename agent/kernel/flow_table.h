@@ -5,6 +5,7 @@
 // (program "remove_flow" does).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -24,6 +25,17 @@ struct FlowEntry6 {
   abi::flow6 flow;
   uint8_t seen = 0;
 };
+
+template <typename Flow>
+struct FlowsOfBucket {
+  std::array<Flow, abi::TABLE_SLOTS> flows;
+  uint32_t count = 0;
+};
+
+// All that are in one bucket. False: one of them was written to at each of many tries, and is
+// not among them; ask again. For who must not miss any; the others need not care:
+bool read_flows(abi::flow_bucket4& bucket, FlowsOfBucket<FlowEntry4>& flows);
+bool read_flows(abi::flow_bucket6& bucket, FlowsOfBucket<FlowEntry6>& flows);
 
 // Stops early, and returns false, when `visit` does. A flow that is made or removed
 // meanwhile may be missed.

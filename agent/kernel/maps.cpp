@@ -30,6 +30,7 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"backends", sizeof(uint32_t), sizeof(abi::backend)},
     {"maglev", sizeof(uint32_t), sizeof(abi::maglev_line)},
     {"vip_bits", sizeof(uint32_t), sizeof(abi::vip_bits)},
+    {"flow_bits", sizeof(uint32_t), sizeof(abi::flow_bits)},
     {"flows4", sizeof(uint32_t), sizeof(abi::flow_bucket4)},
     {"flows6", sizeof(uint32_t), sizeof(abi::flow_bucket6)},
     {"node_state", sizeof(uint32_t), sizeof(abi::node_state)},
@@ -43,7 +44,7 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
 
 // The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
 static_assert(sizeof(abi::backend) % 8 == 0 && sizeof(abi::maglev_line) % 8 == 0 &&
-              sizeof(abi::vip_bits) % 8 == 0 && sizeof(abi::node_state) % 8 == 0 &&
+              sizeof(abi::vip_bits) % 8 == 0 && sizeof(abi::flow_bits) % 8 == 0 && sizeof(abi::node_state) % 8 == 0 &&
               sizeof(abi::frontend_bucket) % 8 == 0 && sizeof(abi::frontend) % 8 == 0 &&
               sizeof(abi::flow_bucket4) % 8 == 0 && sizeof(abi::flow_bucket6) % 8 == 0);
 
@@ -121,6 +122,7 @@ Status PinnedMaps::Impl::map_arrays() {
   backends = mapped<abi::backend>(kBackends).data();
   maglev = reinterpret_cast<uint32_t*>(memory[kMaglev]);
   vip_words = reinterpret_cast<uint64_t*>(memory[kVipBits]);
+  flow_bits = mapped<abi::flow_bits>(kFlowBits).data();
   node_state = mapped<abi::node_state>(kNodeState).data();
   flows4 = mapped<abi::flow_bucket4>(kFlows4);
   flows6 = mapped<abi::flow_bucket6>(kFlows6);
@@ -296,6 +298,11 @@ Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   for (size_t i = 0; i < abi::VIP_WORDS; ++i)
     bits += static_cast<uint64_t>(std::popcount(impl_->vip_words[i]));
   add(kVipBits, bits, uint64_t{abi::VIP_WORDS} * 64);
+  bits = 0;  // of the two generations taken together, as packets see them
+  for (const abi::flow_bits_word& word : impl_->flow_bits->word)
+    bits += static_cast<uint64_t>(std::popcount(word.to[0] | word.to[1]) +
+                                  std::popcount(word.from[0] | word.from[1]));
+  add(kFlowBits, bits, uint64_t{abi::VIP_WORDS} * 64 * 2);
   return infos;
 }
 

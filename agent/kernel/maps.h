@@ -5,6 +5,7 @@
 // with the agent dead, removes flows). The only place besides kernel/ that knows map names.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/kernel/flow_bits.h"
 #include "agent/kernel/flow_table.h"
 #include "agent/plan/contents.h"
 #include "agent/plan/operation.h"
@@ -68,10 +70,15 @@ class PinnedMaps {
   // Clients that session affinity holds to an endpoint, in no order.
   Result<std::vector<AffinityEntry>> read_affinity() const;
 
+  // What forgets the bits of flows that are gone; see flow_bits.h for `interval`. To be used for
+  // as long as this lives. REQUIRES: not opened for reading only
+  FlowBits flow_bits(std::chrono::seconds interval);
+
   // Summed over the CPUs; index: reason + hook * REASON_COUNT.
   Result<std::vector<abi::counter>> read_counters() const;
 
   Result<abi::node_state> read_node_state() const;
+  // Epoch and addresses: the rest has other writers.
   Status write_node_state(const abi::node_state& state);
 
   // The flow clock: the present slot, and how long a slot lasts. From the pinned program

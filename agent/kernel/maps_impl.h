@@ -21,6 +21,7 @@ enum MapIndex {
   kBackends,
   kMaglev,
   kVipBits,
+  kFlowBits,
   kFlows4,
   kFlows6,
   kNodeState,
@@ -42,6 +43,7 @@ struct PinnedMaps::Impl {
   abi::backend* backends = nullptr;  // by id
   uint32_t* maglev = nullptr;        // by entry
   uint64_t* vip_words = nullptr;
+  abi::flow_bits* flow_bits = nullptr;
   abi::node_state* node_state = nullptr;
   std::span<abi::flow_bucket4> flows4;
   std::span<abi::flow_bucket6> flows6;

@@ -240,6 +240,10 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
   return ok_status();
 }
 
+FlowBits PinnedMaps::flow_bits(std::chrono::seconds interval) {
+  return FlowBits({impl_->flow_bits, impl_->node_state, impl_->flows4, impl_->flows6}, interval);
+}
+
 void PinnedMaps::release_retired() { impl_->frontends.release_retired(); }
 
 Status PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {

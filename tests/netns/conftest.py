@@ -92,7 +92,8 @@ def directory(bare_lab, tmp_path_factory):
 @pytest.fixture(scope="session")
 def lab(bare_lab, mode, directory):
     """The lab with an agent on each node, all in one XDP mode."""
-    bare_lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path)
+    bare_lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path,
+                     "--", "--flow-bits-interval", "1")
     yield bare_lab
     bare_lab.command("agents", "down")
 

@@ -51,6 +51,20 @@ def test_a_download_goes_on_while_the_agent_is_killed(lab, family):
         assert first + rest == (bytes(range(251)) * 6000)[:1500000]
 
 
+def test_flows_stay_where_their_bits_were_not_kept(lab):
+    """As after an agent that knew of none: the new one's programs see a map made anew. Replies
+    to a pod that come through an uplink have nothing but those bits; a datagram that is lost fails."""
+    load = Load([lab.connect("pod-a1", "UDP", service_address(ONLY[pod][0], family), 80)
+                 for family in (IPV4, IPV6) for pod in ("pod-b1", "pod-b2") for _ in range(8)])
+    try:
+        lab.command("agent", "node-a", "kill")
+        (lab.bpffs / "node-a/maps/flow_bits").unlink()
+        lab.command("agent", "node-a", "start")
+        load.goes_on(20)
+    finally:
+        load.stop()
+
+
 @pytest.mark.conformance(14, 27)
 def test_lost_flows_are_made_again(lab):
     """Established connections whose flows are all forgotten keep their endpoint and their port."""

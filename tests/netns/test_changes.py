@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes of the manifests under load: connections stay, new ones follow."""
+import contextlib
+import json
+import subprocess
+
 import pytest
 
 from conftest import WEB
@@ -108,6 +112,45 @@ def test_service_removed_while_another_carries_on(lab, directory, changing, fami
         other.stop()
 
 
+def flow_bits_generation(lab, node):
+    """Changes with each rotation. See struct node_state."""
+    value = json.loads(subprocess.run(
+        ["bpftool", "-j", "map", "lookup", "pinned", lab.bpffs / node / "maps/node_state", "key", "0", "0", "0", "0"],
+        check=True, capture_output=True).stdout)["value"]
+    return int(value[28], 16)
+
+
+def wait_for_rotations(lab, node, count):
+    for _ in range(count):
+        before = flow_bits_generation(lab, node)
+        eventually(lambda: flow_bits_generation(lab, node) != before, 10, "the flows' bits are rotated")
+
+
+def test_service_removed_under_a_download(lab, directory, family):
+    """Through the uplink both ways, at an address that no other service has: after rotations
+    the bits of its flows alone let its packets in."""
+    target, option = service_address(46, family), ["-6"] if family == IPV6 else []
+    route = ["route", "replace", f"{target}/{128 if family == IPV6 else 32}", "via", address("node-a", family)]
+    directory.write("removed.json", service("removed", 46, ["pod-b1"]))
+    wait_for_endpoints(lab, ["pod-b1"], "removed")
+    lab.exec("client", "ip", *option, *route)
+    try:
+        with contextlib.ExitStack() as stack:
+            downloads = []
+            for source in ("client", "pod-a1"):
+                connection = stack.enter_context(lab.connect(source, "TCP", target, 80, timeout=10))
+                connection._http.request("GET", "/download?bytes=3000000&rate=600000")
+                downloads.append(connection._http.getresponse())
+            directory.remove("removed.json")
+            wait_for_service(lab, "removed", False)
+            wait_for_rotations(lab, "node-a", 2)
+            for download in downloads:
+                assert download.read() == (bytes(range(251)) * 12000)[:3000000]
+    finally:
+        (directory.path / "removed.json").unlink(missing_ok=True)
+        lab.exec("client", "ip", *option, "route", "del", *route[2:])
+
+
 def problems(lab, node, name):
     return [p for p in lab.maglane(node, "status").get("problems", []) if name in p["where"]]
 
@@ -147,7 +190,6 @@ def test_an_impossible_object_is_refused_alone(lab, directory, changing):
 
 @pytest.mark.any_mode
 def test_yaml_bundle_with_other_kinds(lab, directory):
-    import json
     documents = [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": 1}}]
     documents += service("bundle", 45, ["pod-a2"])
     directory.write("bundle.yaml", "\n---\n".join(json.dumps(d) for d in documents) + "\n---\n")

@@ -168,6 +168,8 @@ void Cluster::program_backends(Maps& plane) const {
 
 void Cluster::program_node(Maps& plane) const {
   abi::node_state state{};
+  // Has a writer of its own.
+  state.flow_bits_generation = memory_of<abi::node_state>(plane, "node_state")[0].flow_bits_generation;
   state.epoch = epoch;
   state.abi_version = abi::MAGLANE_ABI_VERSION;
   state.seed = config.seed;

@@ -55,6 +55,43 @@ void established_outlives_its_frontend(Scenario& s) {
   server_sends(s, kAck);
 }
 
+// Both directions through uplinks, so that nothing but the flows' bits lets them in.
+void established_outlives_its_frontend_and_rotations(Scenario& s) {
+  s.cluster.load_balancer(s.vip(), s.variant.protocol, {s.remote()});
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.vip())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  s.uplink(s.answer(s.remote(), s.node(port))).sent(s.answer(s.vip(), s.client()).hop());
+  s.cluster = Cluster();
+  s.program();
+  const auto both_directions = [&](int line) {
+    s.uplink(s.later(s.client(), s.vip())).sent(s.later(s.node(port), s.remote()).hop(), line);
+    s.uplink(s.later(s.remote(), s.node(port))).sent(s.later(s.vip(), s.client()).hop(), line);
+  };
+  both_directions(__LINE__);
+  for (int round = 0; round < 3; ++round) {
+    s.rotate_flow_bits();
+    both_directions(__LINE__);
+  }
+  s.lose_direction(true);
+  s.rotate_flow_bits();
+  s.uplink(s.later(s.client(), s.vip())).sent(s.later(s.node(port), s.remote()).hop());
+}
+
+// A packet whose addresses have no bits meets no table: even its flow is not found.
+void strangers_are_not_looked_up(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const uint16_t port =
+      s.uplink(s.first(s.client(), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  s.cluster = Cluster();
+  s.program();
+  s.lose_flow_bits();
+  s.uplink(s.later(s.client(), s.node())).passed(abi::REASON_NOT_OURS);
+  s.uplink(s.later(s.remote(), s.node(port))).passed(abi::REASON_NOT_OURS);
+  s.rotate_flow_bits();
+  s.uplink(s.later(s.remote(), s.node(port))).sent(s.later(s.node(), s.client()).hop());
+  s.uplink(s.later(s.client(), s.node())).sent(s.later(s.node(port), s.remote()).hop());
+}
+
 void retransmitted_syn_keeps_its_endpoint(Scenario& s) {
   s.proves({14});
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
@@ -398,6 +435,8 @@ std::vector<Case> connection_cases() {
   return {
       {"established_keeps_its_endpoint", established_keeps_its_endpoint},
       {"established_outlives_its_frontend", established_outlives_its_frontend},
+      {"established_outlives_its_frontend_and_rotations", established_outlives_its_frontend_and_rotations},
+      {"strangers_are_not_looked_up", strangers_are_not_looked_up},
       {"retransmitted_syn_keeps_its_endpoint", retransmitted_syn_keeps_its_endpoint},
       {"half_closed_stays", half_closed_stays, Case::tcp_only},
       {"closed_by_fin_is_reopened", closed_by_fin_is_reopened, Case::tcp_only},

@@ -153,7 +153,7 @@ std::span<uint8_t> KernelObject::memory(const std::string& map) {
 }
 
 void KernelObject::empty_maps() {
-  for (const char* table : {"frontends", "frontend_values", "flows4", "flows6"})
+  for (const char* table : {"frontends", "frontend_values", "flows4", "flows6", "flow_bits"})
     std::ranges::fill(memory(table), uint8_t{0});
   for (const auto& [name, map] : maps_) {
     const auto type = bpf_map__type(map);

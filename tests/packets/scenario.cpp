@@ -5,6 +5,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "agent/kernel/flow_bits.h"
 #include "tests/packets/tables.h"
 
 namespace maglane::test {
@@ -255,6 +258,27 @@ uint32_t Scenario::forget(const std::vector<abi::service_endpoint>& gone) {
     removed += call.removed;
   }
   return removed;
+}
+
+void Scenario::rotate_flow_bits() {
+  auto& bits = memory_of<abi::flow_bits>(plane, "flow_bits")[0];
+  auto& state = memory_of<abi::node_state>(plane, "node_state")[0];
+  FlowBits agent({&bits, &state, memory_of<abi::flow_bucket4>(plane, "flows4"),
+                  memory_of<abi::flow_bucket6>(plane, "flows6")},
+                 std::chrono::seconds(1));
+  FlowBits::Clock::time_point now{};
+  const auto settle = [&] {
+    while (!agent.settled()) agent.run(now);
+  };
+  settle();
+  const uint32_t before = state.flow_bits_generation;
+  agent.run(now += std::chrono::hours(1));
+  EXPECT_NE(state.flow_bits_generation, before);
+  settle();
+}
+
+void Scenario::lose_flow_bits() {
+  std::ranges::fill(plane.memory("flow_bits"), uint8_t{0});
 }
 
 void Scenario::lose_direction(bool reply) {

@@ -131,6 +131,10 @@ class Scenario {
   abi::expire_call expire();
   // Runs "forget" over both tables for these; the number of flows removed.
   uint32_t forget(const std::vector<abi::service_endpoint>& gone);
+  // Forgets the bits of flows that are gone, as the agent does.
+  void rotate_flow_bits();
+  // Forgets the bits of all flows, as nobody may.
+  void lose_flow_bits();
   // Removes the flows of one direction.
   void lose_direction(bool reply);
 

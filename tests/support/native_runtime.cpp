@@ -133,11 +133,11 @@ native_map services(Kind::hash, sizeof(uint32_t), sizeof(abi::service_info), 131
 native_map backends(Kind::array, sizeof(uint32_t), sizeof(abi::backend), 262144);
 native_map maglev(Kind::array, sizeof(uint32_t), sizeof(abi::maglev_line), 1048576);
 native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
-native_map flow_bits(Kind::array, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
+native_map flow_bits(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
 native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
 native_map fragments(Kind::lru_hash, sizeof(abi::fragment_key), sizeof(abi::fragment), 8192);
-native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
+native_map node_state(Kind::memory, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
 native_map source_ranges(Kind::prefix_trie, sizeof(abi::source_range_key), sizeof(uint32_t), 65536);
 native_map affinity(Kind::lru_hash, sizeof(abi::affinity_key), sizeof(abi::affinity), 65536);

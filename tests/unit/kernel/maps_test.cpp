@@ -40,6 +40,7 @@ const std::vector<Spec> kSpecs = {
     {"backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::backend), 131072, BPF_F_MMAPABLE},
     {"maglev", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::maglev_line), 131072, BPF_F_MMAPABLE},
     {"vip_bits", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::vip_bits), 1, BPF_F_MMAPABLE},
+    {"flow_bits", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::flow_bits), 1, BPF_F_MMAPABLE},
     {"flows4", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::flow_bucket4), 512, BPF_F_MMAPABLE},
     {"flows6", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::flow_bucket6), 512, BPF_F_MMAPABLE},
     {"node_state", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::node_state), 1, BPF_F_MMAPABLE},
@@ -58,6 +59,7 @@ class PinnedMapsTest : public testing::Test {
     std::filesystem::create_directories(root_ + "/maps");
     std::filesystem::create_directories(root_ + "/programs");
     for (const Spec& spec : kSpecs) make(spec);
+    state_.flow_bits_generation = 1;
     state_.seed = {.multiplier = 0x9e3779b97f4a7c15, .nh = {1, 22, 333, 4444, 55555, 666666, 7, 8, 9, 10}};
     write(state_);
   }
@@ -436,12 +438,17 @@ TEST_F(PinnedMapsTest, NodeStateIsWrittenWithTheAbiVersion) {
   const auto read = *open(true).read_node_state();
   state.abi_version = abi::MAGLANE_ABI_VERSION;
   state.seed = state_.seed;  // the loader's: tables cannot be read with another
+  state.flow_bits_generation = 1;  // of who rotates the flows' bits
   EXPECT_TRUE(same_bytes(read, state));
 }
 
 TEST_F(PinnedMapsTest, UsageCountsWhatIsThere) {
   PinnedMaps maps = open();
   ASSERT_TRUE(maps.apply(large_cluster(20, 3, 16)));
+  auto bits = std::make_unique<abi::flow_bits>();
+  bits->word[5] = {{3, 2}, {0, 1}};
+  const uint32_t zero = 0;
+  ASSERT_EQ(bpf_map_update_elem(fds_["flow_bits"], &zero, bits.get(), BPF_ANY), 0);
   std::map<std::string, MapInfo> usage;
   const auto infos = maps.usage();
   ASSERT_TRUE(infos) << infos.error().message;
@@ -454,6 +461,8 @@ TEST_F(PinnedMapsTest, UsageCountsWhatIsThere) {
   EXPECT_EQ(usage["maglev"].used, 320U);
   EXPECT_EQ(usage["maglev"].capacity, 131072U * 16);
   EXPECT_EQ(usage["vip_bits"].used, 20U);
+  EXPECT_EQ(usage["flow_bits"].used, 3U);  // of both generations together, of both directions
+  EXPECT_EQ(usage["flow_bits"].capacity, 2U << abi::VIP_BITS_ORDER);
   EXPECT_GE(usage["backends"].bytes, 131072U * sizeof(abi::backend));
 }
 
