@@ -222,14 +222,24 @@ __weak int flow_scan6(struct flow_bucket6 *bucket, const struct tuple6 *key, __u
 			       TABLE_SLOTS;
 }
 
+__weak int flow_rank4(const struct flow_entry4 *entry, __u32 now)
+{
+	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV4) : 0;
+}
+
+__weak int flow_rank6(const struct flow_entry6 *entry, __u32 now)
+{
+	return entry ? flow_rank((const __u64 *)entry, now, FAMILY_IPV6) : 0;
+}
+
 static __always_inline __u32 flow_rank4_at(const __u64 *entry, __u32 now)
 {
-	return flow_rank(entry, now, FAMILY_IPV4);
+	return flow_rank4((const struct flow_entry4 *)entry, now);
 }
 
 static __always_inline __u32 flow_rank6_at(const __u64 *entry, __u32 now)
 {
-	return flow_rank(entry, now, FAMILY_IPV6);
+	return flow_rank6((const struct flow_entry6 *)entry, now);
 }
 
 __weak int flow_victim4(struct flow_bucket4 *bucket, __u32 now)
