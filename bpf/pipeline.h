@@ -314,7 +314,7 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow,
 }
 
 /*
- * A TCP or UDP packet of neither a frontend nor a flow, and what becomes of it in *verdict.
+ * A TCP, UDP or SCTP packet of neither a frontend nor a flow, and what becomes of it in *verdict.
  * Pods' packets are not asked: pods are endpoints, mostly, or use one directly (see
  * shares_replies).
  */
@@ -338,7 +338,7 @@ static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
 		protocol = ip->nexthdr;
 		addresses = &ip->saddr;
 	}
-	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) ||
+	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
 	    filter_may_be_ours(tuple_src((void *)addresses, family),
 			       tuple_dst((void *)addresses, family), family))
 		return 0;

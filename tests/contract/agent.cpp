@@ -97,7 +97,7 @@ abi::node_config AgentOptions::config() const {
   for (const char* cidr : kLabPodCidrs) options.pod_cidrs.push_back(*Cidr::parse(cidr));
   for (const char* cidr : kLabServiceCidrs) options.service_cidrs.push_back(*Cidr::parse(cidr));
   const abi::node_config still = default_config();
-  auto config = make_node_config(options, still.hz, still.seed);
+  auto config = make_node_config(options, still.hz, still.seed, still.netns_cookie);
   if (!config) std::abort();
   config->slot_shift = still.slot_shift;
   config->timeouts = still.timeouts;
