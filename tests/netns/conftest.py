@@ -48,7 +48,7 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(config, items):
     """What does not depend on the XDP mode is tested in the first one alone."""
     first = config.getoption("--xdp-modes").split(",")[0]
-    again = [item for item in items if item.get_closest_marker("any_mode")
+    again = [item for item in items if item.get_closest_marker("any_mode") and hasattr(item, "callspec")
              and item.callspec.params.get("mode", first) != first]
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in again]

@@ -12,6 +12,9 @@ from lab import IPV4, IPV6, NODES, Load, address, eventually
 from manifests import WEB_PODS, service, service_address
 from test_changes import wait_for_endpoints, wait_for_service
 
+# What is tested here does not depend on how XDP is attached.
+pytestmark = pytest.mark.any_mode
+
 NUMBER, NODE_PORT = 60, 31060
 BALANCER = {IPV4: "203.0.113.60", IPV6: "2001:db8:60::60"}
 

@@ -12,6 +12,9 @@ from lab import IPV4, IPV6, NODES, ROOT, address, eventually, node_of
 from marker import Marker
 from test_refusals import refused
 
+# What is tested here does not depend on how XDP is attached.
+pytestmark = pytest.mark.any_mode
+
 SILENCE = 0.4   # seconds without an answer that mean none will come
 MOST = 200      # connections until every endpoint of a set must have answered
 FILES = {file.name: file for file in traces.read_all()}

@@ -13,6 +13,9 @@ from lab import IPV4, IPV6, Load, address
 from manifests import WEB_PODS, service, service_address
 from marker import Marker
 
+# What is tested here does not depend on how XDP is attached.
+pytestmark = pytest.mark.any_mode
+
 NUMBER, NODE_PORT = 50, 31050
 BALANCER = {IPV4: "203.0.113.50", IPV6: "2001:db8:1b::50"}
 # Each type after each other one: a closed walk that takes every change once.

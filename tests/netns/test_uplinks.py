@@ -9,6 +9,9 @@ from lab import IPV4, IPV6, address, eventually
 from manifests import service, service_address
 from test_policies import NODE_PORT, NUMBER, changed, put, silent  # noqa: F401 (put is a fixture)
 
+# What is tested here does not depend on how XDP is attached.
+pytestmark = pytest.mark.any_mode
+
 # Of the second uplink: node-a's two addresses a family, and the client at its other end.
 OURS = {IPV4: ("10.77.0.1", "10.77.0.2"), IPV6: ("fd00:77::1", "fd00:77::2")}
 THEIRS = {IPV4: "10.77.0.10", IPV6: "fd00:77::10"}
