@@ -90,7 +90,7 @@ static __always_inline int send(ctx_t *ctx, const struct next_hop *hop)
 		return drop(ctx, REASON_REWRITE_FAILED);
 	/* Destination, then source, as in the packet. */
 	for (int i = 0; i < 3; i++)
-		ethernet[i] = macs[i];
+		store_word(&ethernet[i], macs[i]);
 	count(ctx, (hop->device & ~NEXT_HOP_XDP) == ctx_ifindex(ctx) ? REASON_TRANSMITTED :
 								       REASON_REDIRECTED);
 	return ctx_send(ctx, hop->device);

@@ -83,6 +83,16 @@ static __always_inline void packet_mark(struct packet *packet, __u8 kind, int fa
 	packet->ttl = 0;
 }
 
+/* At any address. BPF programs may, and the compiler would go byte by byte if told so. */
+static __always_inline void store_word(__u32 *to, __u32 word)
+{
+#ifdef __bpf__
+	*to = word;
+#else
+	__builtin_memcpy(to, &word, sizeof(word));
+#endif
+}
+
 /* Ports (as in the packet), protocol and pad at once: whoever reads them as one word would wait
  * for the parts of it to reach the cache. */
 static __always_inline void tuple_set_tail(union any_tuple *tuple, __u32 ports, __u8 protocol,
