@@ -162,7 +162,7 @@ std::string Model::check_error(const Packet& error, const Arrival& arrival, cons
     return check_unserved(error.destination().address, REASON_UNSUPPORTED_PROTOCOL, result);
   const auto [other, sender] = known->answer(reply);
   // Of a connection with an endpoint in the node's own network: nobody is told.
-  if (network_.is_own(sender.address) || network_.is_own(known->endpoint.address))
+  if (network_.is_own(sender.address))
     return result.verdict == Verdict::drop || result.verdict == Verdict::pass ? "" : "an error about the node's own is sent on";
   Packet expected = error.requoted(quoted.from(sender).to(other)).to_address(sender.address);
   if (other.address != quoted.destination().address) expected = expected.from_address(other.address);
