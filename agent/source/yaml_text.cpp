@@ -25,7 +25,7 @@ size_t utf8_length(std::string_view text) {
   return length;
 }
 
-// The value of "\uXXXX" at the start of a text, or nothing.
+// The value of a JSON escape (RFC 8259, 7: \u and four hex digits) at the start of a text, or nothing.
 std::optional<unsigned> unicode_escape(std::string_view text) {
   if (text.size() < 6 || text[0] != '\\' || text[1] != 'u') return std::nullopt;
   unsigned value = 0;
