@@ -414,6 +414,15 @@ enum reason {
 		REASON_COUNT
 };
 
+/* Map "service_counters", memory-mapped array by service id + part * SERVICE_IDS. CPUs are
+ * spread over the parts, so that few share a cache line; a service's sum is over them all. */
+enum { SERVICE_IDS = 131072, SERVICE_COUNTER_PARTS = 8 };
+
+struct service_counter {
+	__u64 connections; /* that were given an endpoint */
+};
+MAGLANE_ASSERT_SIZE(struct service_counter, 8);
+
 /* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
 enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOKS = 2 };
 

@@ -33,7 +33,7 @@ MAGLANE_MAP(frontends, BPF_MAP_TYPE_ARRAY, __u32, struct frontend_bucket, 2048 /
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(frontend_values, BPF_MAP_TYPE_ARRAY, __u32, struct frontend, 65536 /* agent */,
 	    BPF_F_MMAPABLE);
-MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, 131072 /* agent */,
+MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, SERVICE_IDS,
 	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent */,
 	    BPF_F_MMAPABLE);
@@ -46,6 +46,8 @@ MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* age
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(node_state, BPF_MAP_TYPE_ARRAY, __u32, struct node_state, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, BPF_F_NO_PREALLOC);
+MAGLANE_MAP(service_counters, BPF_MAP_TYPE_ARRAY, __u32, struct service_counter,
+	    SERVICE_IDS * SERVICE_COUNTER_PARTS, BPF_F_MMAPABLE);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);
 
 const volatile struct node_config config __weak = {};

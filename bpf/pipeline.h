@@ -180,8 +180,10 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route, family);
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(packet, scratch, flow, family);
-	if (reason == REASON_COUNT)
+	if (reason == REASON_COUNT) {
+		count_connection(connection->service_id);
 		return 1;
+	}
 	*verdict = drop(ctx, reason);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,6 +40,9 @@ class PinnedMaps {
   // What the agent owns, read back whole (batched where the kernel can). Strings of services
   // end, and tables lie within the map, whatever the maps hold; all else is as it is there.
   Result<MapContents> read_contents() const;
+  Result<std::map<uint32_t, abi::service_info>> read_services() const;
+  // Since the id was given to its present service; survives the agent.
+  uint64_t connections_of(uint32_t service_id) const;
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
   Status apply(std::span<const Operation> operations);

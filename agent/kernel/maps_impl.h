@@ -25,6 +25,7 @@ enum MapIndex {
   kFlows6,
   kNodeState,
   kDevices,
+  kServiceCounters,
   kCounters,
   kMapCount
 };
@@ -42,6 +43,7 @@ struct PinnedMaps::Impl {
   std::span<abi::flow_bucket4> flows4;
   std::span<abi::flow_bucket6> flows6;
   FrontendTable frontends;
+  std::span<abi::service_counter> service_counters;  // by service id, part after part
   int clock_program = -1;
   int remove_program = -1;
 
@@ -64,6 +66,7 @@ struct PinnedMaps::Impl {
   Status write(const WriteTable& table);
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
+  void clear_counters(uint32_t service_id);
   Status remove_flow(abi::remove_call& call) const;
   Status apply_to_memory(const Operation& operation);
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);

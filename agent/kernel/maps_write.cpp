@@ -135,14 +135,24 @@ Status PinnedMaps::Impl::apply_to_memory(const Operation& operation) {
   return set(std::get<SetVipBit>(operation));
 }
 
+// The id may be another service's next time. No packet counts for it any more: a service goes
+// after a grace period.
+void PinnedMaps::Impl::clear_counters(uint32_t service_id) {
+  for (size_t at = service_id; service_id < abi::SERVICE_IDS && at < service_counters.size();
+       at += abi::SERVICE_IDS)
+    std::atomic_ref(service_counters[at].connections).store(0, std::memory_order_relaxed);
+}
+
 // REQUIRES: all of `run` is of one kind.
 Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t& done) {
   Rows<uint32_t, abi::service_info> services(run.size());
   for (const Operation& operation : run) {
     if (const auto* put_service = std::get_if<PutService>(&operation))
       services.add(put_service->id, put_service->info);
-    else if (const auto* delete_service = std::get_if<DeleteService>(&operation))
+    else if (const auto* delete_service = std::get_if<DeleteService>(&operation)) {
       services.keys.push_back(delete_service->id);
+      clear_counters(delete_service->id);
+    }
   }
   return services.apply(maps[kServices], done);
 }

@@ -93,6 +93,7 @@ const std::vector<Structure>& structures() {
                 FIELD(node_config, timeouts), FIELD(node_config, seed), FIELD(node_config, flow_buckets4),
                 FIELD(node_config, flow_buckets6), FIELD(node_config, frontend_buckets), FIELD(node_config, pad2),
                 FIELD(node_config, pod_cidrs), FIELD(node_config, service_cidrs)),
+      STRUCTURE(service_counter, FIELD(service_counter, connections)),
       STRUCTURE(counter, FIELD(counter, packets), FIELD(counter, bytes)),
       STRUCTURE(call_header, FIELD(call_header, ethernet)),
       STRUCTURE(expire_call, FIELD(expire_call, header), FIELD(expire_call, family),

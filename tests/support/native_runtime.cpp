@@ -107,6 +107,8 @@ native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
+native_map service_counters(Kind::array, sizeof(uint32_t), sizeof(abi::service_counter),
+                            uint32_t{abi::SERVICE_IDS} * abi::SERVICE_COUNTER_PARTS);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
                     uint32_t{abi::REASON_COUNT} * abi::HOOKS);
 native_map scratches(Kind::array, sizeof(uint32_t), native_scratch_size(), abi::HOOKS + 1);
@@ -122,7 +124,8 @@ const std::map<std::string, native_map*>& all_maps() {
       {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
       {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
       {"flows4", &flows4},       {"flows6", &flows6},                   {"node_state", &node_state},
-      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches}};
+      {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches},
+      {"service_counters", &service_counters}};
   return maps;
 }
 
