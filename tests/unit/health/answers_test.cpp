@@ -12,10 +12,12 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::moment;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 using testing::Pair;
+using testing::StartsWith;
 
 const auto kNoSniff = Pair("X-Content-Type-Options", "nosniff");
 
@@ -64,14 +66,14 @@ TEST(Answers, Point29_Healthz) {
   EXPECT_EQ(fine.content_type, "application/json");
   EXPECT_THAT(fine.headers, ElementsAre(kNoSniff));
   EXPECT_EQ(fine.body,
-            R"({"lastUpdated":"2026-01-02T03:04:06Z","currentTime":"2026-01-02T03:04:06Z","nodeEligible":true,)"
-            R"("healthy":true,"status":{"IPv4":{"lastUpdated":"2026-01-02T03:04:05Z","healthy":true}}})");
+            R"({"healthy":true,"status":{"IPv4":{"healthy":true,"lastUpdated":"2026-01-02T03:04:05Z"}},)"
+            R"("lastUpdated":"2026-01-02T03:04:06Z","currentTime":"2026-01-02T03:04:06Z","nodeEligible":true})");
   v1::Node leaving;
   leaving.mutable_metadata()->set_deletion_timestamp("2026-01-01T00:00:00Z");
   state.set_node(&leaving);
   const HttpAnswer ineligible = answer_of(state.healthz(moment(1s)));
   EXPECT_EQ(ineligible.status, 503);
-  EXPECT_THAT(ineligible.body, HasSubstr(R"("nodeEligible":false,"healthy":true)"));
+  EXPECT_THAT(ineligible.body, AllOf(HasSubstr(R"("nodeEligible":false)"), StartsWith(R"({"healthy":true,)")));
   EXPECT_EQ(answer_of(state.livez(moment(1s))).status, 200);
 }
 
@@ -82,8 +84,8 @@ TEST(Answers, Point29_Livez) {
   const HttpAnswer late = answer_of(state.livez(moment(60s)));
   EXPECT_EQ(late.status, 503);
   EXPECT_EQ(late.body,
-            R"({"lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2026-01-02T03:05:05Z","healthy":false,)"
-            R"("status":{"IPv4":{"lastUpdated":"0001-01-01T00:00:00Z","healthy":false}}})");
+            R"({"healthy":false,"status":{"IPv4":{"healthy":false,"lastUpdated":"0001-01-01T00:00:00Z"}},)"
+            R"("lastUpdated":"0001-01-01T00:00:00Z","currentTime":"2026-01-02T03:05:05Z"})");
   EXPECT_EQ(answer_of(state.healthz(moment(60s))).status, 503);
 }
 

@@ -46,8 +46,8 @@ TEST_F(Loader, PinsMapsAndPrograms) {
               ElementsAre("clock", "expire", "remove_flow", "tc_pod", "tc_uplink", "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
               UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
-                                   "frontend_values", "maglev", "node_state", "scratches", "services",
-                                   "vip_bits"));
+                                   "frontend_values", "maglev", "node_state", "scratches", "service_counters",
+                                   "services", "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
   EXPECT_EQ(state.epoch, 1U);
@@ -81,7 +81,7 @@ TEST_F(Loader, TablesOfASeedThatIsGoneAreReplaced) {
   EXPECT_NE(std::memcmp(&seed, &another, sizeof seed), 0);
   EXPECT_THAT(data_plane_->replaced_maps(),
               UnorderedElementsAre("flows4", "flows6", "frontends", "frontend_values", "services", "backends",
-                                   "maglev", "vip_bits"));
+                                   "maglev", "vip_bits", "service_counters"));
   EXPECT_NE(pinned_id("flows4"), flows);
   EXPECT_EQ(pinned_id("counters"), counters);
   start();
@@ -120,7 +120,7 @@ TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_THAT(loaded->replaced_maps(),
               UnorderedElementsAre("frontends", "frontend_values", "services", "backends", "maglev",
-                                   "vip_bits"));
+                                   "vip_bits", "service_counters"));
   EXPECT_EQ(pinned_id("flows4"), flows);
   EXPECT_NE(pinned_id("frontends"), frontends);
 }
