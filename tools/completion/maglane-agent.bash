@@ -8,14 +8,16 @@ _maglane_agent() {
     --manifests | --bpffs) compopt -o dirnames; return ;;
     --config | --socket) compopt -o default; return ;;
     --node-name | --pod-device | --pod-cidr | --service-cidr | --node-port-addresses | --flow-table-size | \
-      --maglev-entries | --snat-ports) return ;;
+      --maglev-entries | --snat-ports | --healthz-timeout) return ;;
+    --healthz-address) choices="0.0.0.0:10256 off" ;;
+    --metrics-address) choices="127.0.0.1:10249 off" ;;
     --uplink) choices=$(command ls /sys/class/net) ;;
     --network-model) choices="none" ;;
     --xdp) choices="auto native generic off" ;;
     --log-level) choices="trace debug info warn error" ;;
     *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --service-cidr --node-port-addresses
-                --masquerade-all --network-model --xdp --flow-table-size --maglev-entries --snat-ports --bpffs --socket
-                --log-level --cleanup --help --version" ;;
+                --masquerade-all --network-model --xdp --flow-table-size --maglev-entries --snat-ports --healthz-address
+                --healthz-timeout --metrics-address --bpffs --socket --log-level --cleanup --help --version" ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
 }
