@@ -462,10 +462,16 @@ struct clock_call {
 MAGLANE_ASSERT_SIZE(struct clock_call, 32);
 
 /* Program "remove_flow": removes one direction. */
+enum remove_result {
+	REMOVE_ABSENT = 0, /* there was no such flow */
+	REMOVE_DONE = 1,
+	REMOVE_BUSY = 2, /* its bucket's lock could not be had: try again */
+};
+
 struct remove_call {
 	struct call_header header;
 	__u32 family;
-	__u32 removed; /* result: 1 if there was such a flow */
+	__u32 result; /* enum remove_result */
 	union {
 		struct tuple4 t4;
 		struct tuple6 t6;

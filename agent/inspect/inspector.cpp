@@ -163,9 +163,10 @@ Result<v1::FlowFlushResult> Inspector::flush_flows(const FlowQuery& query) {
   Status status = ok_status();
   each_selected(flows->records, flows->filter, flows->clock,
                 [&](const FlowRecord& record, const Connection&) {
-                  status = record.family == Family::ipv4 ? maps_.remove_flow(key4_of(record))
-                                                         : maps_.remove_flow(key6_of(record));
-                  if (status.ok()) result.set_removed(result.removed() + 1);
+                  const auto removed = record.family == Family::ipv4 ? maps_.remove_flow(key4_of(record))
+                                                                     : maps_.remove_flow(key6_of(record));
+                  if (!removed) status = removed.error();
+                  result.set_removed(result.removed() + (removed && *removed));
                   return status.ok();
                 });
   if (!status) return status.error();

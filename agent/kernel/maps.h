@@ -52,8 +52,10 @@ class PinnedMaps {
   // Flows. Stops early when `visit` returns false.
   Status each_flow(const std::function<bool(const FlowEntry4&)>& visit4,
                    const std::function<bool(const FlowEntry6&)>& visit6) const;
-  Status remove_flow(const abi::tuple4& key);
-  Status remove_flow(const abi::tuple6& key);
+  // Removes one direction; false: there was none. Fails if packets keep its bucket locked for
+  // as long as this tries.
+  Result<bool> remove_flow(const abi::tuple4& key);
+  Result<bool> remove_flow(const abi::tuple6& key);
 
   // Summed over the CPUs; index: reason + hook * REASON_COUNT.
   Result<std::vector<abi::counter>> read_counters() const;

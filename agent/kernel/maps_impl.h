@@ -67,7 +67,7 @@ struct PinnedMaps::Impl {
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
   void clear_counters(uint32_t service_id);
-  Status remove_flow(abi::remove_call& call) const;
+  Result<bool> remove_flow(abi::remove_call& call) const;
   Status apply_to_memory(const Operation& operation);
   Status apply_to_hash(std::span<const Operation> run, uint32_t& done);
 };

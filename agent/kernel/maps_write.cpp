@@ -18,6 +18,7 @@
 namespace maglane {
 namespace {
 
+constexpr int kRemoveTries = 100;
 constexpr size_t kRun = 4096;  // operations that go to the kernel in one call
 
 // A packet that reads the slot meanwhile sees the old backend, none, or the new one: port,
@@ -191,22 +192,26 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
 
 void PinnedMaps::release_retired() { impl_->frontends.release_retired(); }
 
-Status PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {
+Result<bool> PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {
   if (read_only) return opened_for_reading();
   if (remove_program < 0)
     return Error{fmt::format("no program {}/programs/remove_flow: has the agent finished starting?", bpffs)};
-  auto status = call_program(remove_program, call);
-  return status ? status : status.error().in(bpffs + "/programs/remove_flow");
+  for (int tries = 0; tries < kRemoveTries; ++tries) {
+    auto status = call_program(remove_program, call);
+    if (!status) return status.error().in(bpffs + "/programs/remove_flow");
+    if (call.result != abi::REMOVE_BUSY) return call.result == abi::REMOVE_DONE;
+  }
+  return Error{"the flow's bucket is in use all the time; try again"};
 }
 
-Status PinnedMaps::remove_flow(const abi::tuple4& key) {
+Result<bool> PinnedMaps::remove_flow(const abi::tuple4& key) {
   abi::remove_call call{};
   call.family = abi::FAMILY_IPV4;
   call.tuple.t4 = key;
   return impl_->remove_flow(call);
 }
 
-Status PinnedMaps::remove_flow(const abi::tuple6& key) {
+Result<bool> PinnedMaps::remove_flow(const abi::tuple6& key) {
   abi::remove_call call{};
   call.family = abi::FAMILY_IPV6;
   call.tuple.t6 = key;

@@ -101,7 +101,7 @@ const std::vector<Structure>& structures() {
                 FIELD(expire_call, removed), FIELD(expire_call, pad)),
       STRUCTURE(clock_call, FIELD(clock_call, header), FIELD(clock_call, jiffies), FIELD(clock_call, slot_shift),
                 FIELD(clock_call, hz)),
-      STRUCTURE(remove_call, FIELD(remove_call, header), FIELD(remove_call, family), FIELD(remove_call, removed),
+      STRUCTURE(remove_call, FIELD(remove_call, header), FIELD(remove_call, family), FIELD(remove_call, result),
                 FIELD(remove_call, tuple)),
   };
   return all;
@@ -117,6 +117,8 @@ const std::map<std::string, std::map<std::string, int64_t>>& enumerations() {
         {"FRONTEND_NODE_PORT", abi::FRONTEND_NODE_PORT},
         {"FRONTEND_EXTERNAL_IP", abi::FRONTEND_EXTERNAL_IP},
         {"FRONTEND_LOAD_BALANCER", abi::FRONTEND_LOAD_BALANCER}}},
+      {"remove_result",
+       {{"REMOVE_ABSENT", abi::REMOVE_ABSENT}, {"REMOVE_DONE", abi::REMOVE_DONE}, {"REMOVE_BUSY", abi::REMOVE_BUSY}}},
       {"empty_verdict", {{"EMPTY_REJECT", abi::EMPTY_REJECT}, {"EMPTY_DROP", abi::EMPTY_DROP}}},
       {"source_class",
        {{"SOURCE_OUTSIDE", abi::SOURCE_OUTSIDE},

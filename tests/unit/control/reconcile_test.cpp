@@ -225,6 +225,39 @@ TEST_F(Reconcile, NodePortsFollowTheNodesAddress) {
   EXPECT_EQ(maps().read_node_state()->addr4_be, be[0]);
 }
 
+// Whoever removes a pin, or is killed while pinning: the next start makes whole what is left.
+TEST_F(Reconcile, MapsOfWhichAPartIsGone) {
+  for (const char* name : {"frontend_values", "backends", "frontends", "maglev", "vip_bits", "services",
+                           "service_counters", "flows4", "counters", "node_state"}) {
+    start_agent();
+    reconciler_.reset();
+    ASSERT_EQ(::unlink((root_ + "/maps/" + name).c_str()), 0);
+    start_agent();
+    const auto contents = maps().read_contents();
+    ASSERT_TRUE(contents.ok()) << name;
+    int cluster_ips = 0;
+    for (const auto& [key, frontend] : contents->frontends) {
+      if (frontend.type != abi::FRONTEND_CLUSTER_IP) continue;
+      ++cluster_ips;
+      EXPECT_TRUE(contents->services.contains(frontend.service_id)) << name;
+      for (const auto& table : frontend.tables) {
+        ASSERT_GT(table.size, 0U) << name;
+        for (uint32_t i = 0; i < table.size; ++i) {
+          const auto backend = contents->backends.find(contents->maglev.at(table.offset + i));
+          ASSERT_NE(backend, contents->backends.end()) << name;
+          EXPECT_EQ(be32toh(backend->second.addr_be[0]), 0x0af40005U) << name;
+        }
+      }
+      const uint32_t bit = abi::vip_hash(key.addr_be);
+      EXPECT_TRUE(contents->vip_words.at(bit / 64) >> bit % 64 & 1) << name;
+    }
+    EXPECT_EQ(cluster_ips, 1) << name;
+    const auto nothing = reconciler_->resync();
+    ASSERT_TRUE(nothing.ok());
+    EXPECT_EQ(*nothing, 0U) << name;
+  }
+}
+
 // ---- what is programmed before all is listed ------------------------------------------
 
 TEST_F(Reconcile, Point30_NothingIsProgrammedBeforeAllWasListedOnce) {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <string>
+#include <tuple>
 
 #include "agent/kernel/tc_filter.h"
 #include "tests/unit/kernel/sandbox.h"
@@ -86,6 +88,45 @@ TEST_F(Cleanup, AfterAnAgentKilledAtAnyPoint) {
   clean();
   EXPECT_EQ(xdp_on(up0.ifindex), "none");
 }
+
+// The program itself, on whatever an agent in any XDP mode has attached, on kernels with tcx and
+// on those without.
+class CleanupByTheAgent : public Cleanup, public testing::WithParamInterface<std::tuple<XdpPolicy, TcKind>> {
+ protected:
+  void SetUp() override {
+    Cleanup::SetUp();
+    std::tie(policy_, tc_) = GetParam();
+  }
+  // All that is attached to a device, by whomever.
+  std::string attached(const std::string& device) {
+    return output("ip -d link show dev " + device + " | grep -o 'prog/xdp.*' || true; tc qdisc show dev " + device +
+                  " | grep clsact || true; bpftool net show dev " + device + " | grep -E 'id [0-9]+' || true");
+  }
+  XdpPolicy policy_ = XdpPolicy::off;
+};
+
+TEST_P(CleanupByTheAgent, LeavesNothing) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, up1{add_veth("up1"), "up1", Role::uplink},
+      pod0{add_veth("pod0"), "pod0", Role::pod};
+  ASSERT_TRUE(start(policy_)->attach({up0, up1, pod0}, true).ok());
+  const char* expected = policy_ == XdpPolicy::native ? "native" : policy_ == XdpPolicy::generic ? "generic" : "none";
+  EXPECT_EQ(xdp_on(up0.ifindex), expected);
+  for (const char* device : {"up0", "up1", "pod0"}) EXPECT_FALSE(attached(device).empty()) << device;
+  EXPECT_EQ(tcx_is_empty(pod0.ifindex), tc_ == TcKind::clsact);
+  EXPECT_EQ(*query_filter(pod0.ifindex, Hook::tc_ingress) != 0, tc_ == TcKind::clsact);
+  end_agent();
+  run(std::string(MAGLANE_AGENT) + " --cleanup --bpffs " + root_ + " --socket " + root_ + ".sock");
+  EXPECT_FALSE(std::filesystem::exists(root_));
+  for (const char* device : {"up0", "up1", "pod0"}) EXPECT_THAT(attached(device), IsEmpty()) << device;
+  for (const WantedDevice& device : {up0, up1, pod0}) {
+    EXPECT_EQ(xdp_on(device.ifindex), "none");
+    EXPECT_TRUE(tcx_is_empty(device.ifindex));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, CleanupByTheAgent,
+                         testing::Combine(testing::Values(XdpPolicy::native, XdpPolicy::generic, XdpPolicy::off),
+                                          testing::Values(TcKind::tcx, TcKind::clsact)));
 
 }  // namespace
 }  // namespace maglane
