@@ -322,7 +322,8 @@ TEST_F(Reconcile, Point30_NoFrontendThatIsStillWantedIsEverAbsent) {
   EXPECT_GT(looks, 10);
   EXPECT_EQ(absent, 0);
   size_t cluster_ips = 0;
-  for (const auto& [key, frontend] : maps().read_contents()->frontends)
+  const auto after = maps().read_contents();
+  for (const auto& [key, frontend] : after->frontends)
     cluster_ips += frontend.type == abi::FRONTEND_CLUSTER_IP;
   EXPECT_EQ(cluster_ips, 21U);
 }
