@@ -185,6 +185,26 @@ static inline __attribute__((always_inline)) __u32 vip_hash(const __be32 addr_be
 	return (folded * 0x9e3779b1U) >> (32 - VIP_BITS_ORDER);
 }
 
+/*
+ * Map "flow_bits", memory-mapped, one value. Bit vip_hash(address) is set, in one of the two
+ * generations, for each address that packets of flows come to on their way to the endpoint, and
+ * for each that they come from on their way back: a packet with neither of these bits, and no
+ * VIP bit, belongs to no flow. Programs set bits, in the generation that node_state names,
+ * before they make a flow; the agent alone clears a generation, once all flows that there are
+ * have been noted in the other.
+ */
+enum { FLOW_BITS_GENERATIONS = 2 };
+
+struct flow_bits_word {
+	__u64 to[FLOW_BITS_GENERATIONS];
+	__u64 from[FLOW_BITS_GENERATIONS];
+};
+
+struct flow_bits {
+	struct flow_bits_word word[VIP_WORDS];
+};
+MAGLANE_ASSERT_SIZE(struct flow_bits, 131072);
+
 /* ---- flows: one direction of a tracked connection -------------------------- */
 
 /* The packet as it arrives, before translation. */
@@ -312,7 +332,7 @@ struct node_state {
 	__be32 addr4_be; /* the node's primary addresses, source of translated packets; 0: none */
 	__be32 addr6_be[4];
 	__u32 abi_version; /* MAGLANE_ABI_VERSION of whoever made the maps */
-	__u32 pad1;
+	__u32 flow_bits_generation; /* 0 or 1: where new flows are noted */
 	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
 	__u32 pad2[12];
 };

@@ -57,20 +57,22 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 	return ctx->ifindex;
 }
 
-static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
-					   __u16 addr_csum, __u16 port_csum)
+static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
+				       __u32 ports, __u16 addr_csum, __u16 port_csum)
 {
-	__u16 *sum;
+	__u8 *header;
 
 	if (NATIVE_AT_TC)
-		native_packet_pull(ctx, offset + sizeof(*sum));
-	sum = ctx_at(ctx, offset, sizeof(*sum));
-	if (!sum)
+		native_packet_pull(ctx, l4 + sum + sizeof(__u16));
+	header = ctx_at(ctx, l4, sum + sizeof(__u16));
+	if (!header)
 		return -1;
+	__builtin_memcpy(header, &ports, sizeof(ports));
 	/* BPF_F_MARK_MANGLED_0 makes no difference between the families. */
-	if (NATIVE_AT_TC && protocol == IPPROTO_UDP && !*sum)
+	if (NATIVE_AT_TC && protocol == IPPROTO_UDP && !*(__u16 *)(header + sum))
 		return 0;
-	checksum_update_l4(sum, family, protocol, (__u32)addr_csum + port_csum);
+	checksum_update_l4((__u16 *)(header + sum), family, protocol,
+			   (__u32)addr_csum + port_csum);
 	return 0;
 }
 

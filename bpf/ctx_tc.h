@@ -60,10 +60,12 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
  * which is right for IPv4, where the header's own checksum makes up for the addresses, and
  * wrong for IPv6: there it is put back (a no-op unless the device summed the packet).
  */
-static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
-					   __u16 addr_csum, __u16 port_csum)
+static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
+				       __u32 ports, __u16 addr_csum, __u16 port_csum)
 {
 	__u64 flags = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 offset = l4 + sum;
+	void *header;
 
 	if (bpf_l4_csum_replace(ctx, offset, 0, addr_csum, flags | BPF_F_PSEUDO_HDR))
 		return -1;
@@ -71,6 +73,10 @@ static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol
 		bpf_csum_update(ctx, addr_csum);
 	if (port_csum && bpf_l4_csum_replace(ctx, offset, 0, port_csum, flags))
 		return -1;
+	header = ctx_at(ctx, l4, sizeof(ports));
+	if (!header)
+		return -1;
+	*(__u32 *)header = ports;
 	return 0;
 }
 

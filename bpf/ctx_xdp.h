@@ -74,15 +74,17 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 	return ctx->ingress_ifindex;
 }
 
-/* Adds differences of addresses and ports to the layer 4 checksum at `offset`. */
-static __always_inline int ctx_l4_checksum(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
-					   __u16 addr_csum, __u16 port_csum)
+/* Replaces the ports, at offset `l4`, and adds the differences that they and the addresses make
+ * to the checksum, `sum` bytes further on. -1: the packet is too short. May move. */
+static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
+				       __u32 ports, __u16 addr_csum, __u16 port_csum)
 {
-	__u16 *sum = ctx_at(ctx, offset, sizeof(*sum));
+	void *header = ctx_at(ctx, l4, sum + sizeof(__u16));
 
-	if (!sum)
+	if (!header)
 		return -1;
-	checksum_update_l4(sum, family, protocol, (__u32)addr_csum + port_csum);
+	*(__u32 *)header = ports;
+	checksum_update_l4(header + sum, family, protocol, (__u32)addr_csum + port_csum);
 	return 0;
 }
 

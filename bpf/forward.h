@@ -80,12 +80,14 @@ static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 
 static __always_inline int send(ctx_t *ctx, const struct next_hop *hop)
 {
-	struct ethhdr *ethernet = ctx_at(ctx, 0, sizeof(*ethernet));
+	const __u32 *macs = (const __u32 *)hop->dst_mac;
+	__u32 *ethernet = ctx_at(ctx, 0, 2 * ETH_ALEN);
 
 	if (!ethernet)
 		return drop(ctx, REASON_REWRITE_FAILED);
-	__builtin_memcpy(ethernet->h_dest, hop->dst_mac, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, hop->src_mac, ETH_ALEN);
+	/* Destination, then source, as in the packet. */
+	for (int i = 0; i < 3; i++)
+		ethernet[i] = macs[i];
 	count(ctx, (hop->device & ~NEXT_HOP_XDP) == ctx_ifindex(ctx) ? REASON_TRANSMITTED :
 								       REASON_REDIRECTED);
 	return ctx_send(ctx, hop->device);

@@ -40,6 +40,7 @@ MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent
 MAGLANE_MAP(maglev, BPF_MAP_TYPE_ARRAY, __u32, struct maglev_line, 1048576 /* agent */,
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(vip_bits, BPF_MAP_TYPE_ARRAY, __u32, struct vip_bits, 1, BPF_F_MMAPABLE);
+MAGLANE_MAP(flow_bits, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bits, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket4, 16384 /* agent */,
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* agent */,

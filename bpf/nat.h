@@ -9,6 +9,7 @@
 #define MAGLANE_NAT_H
 
 #include "bpf/checksum.h"
+#include "bpf/filter.h"
 #include "bpf/flow.h"
 #include "bpf/scratch.h"
 #include "bpf/select.h"
@@ -178,6 +179,7 @@ static __always_inline enum reason nat_make_flows(struct packet *packet,
 	enum reason reason;
 	__be16 port;
 
+	filter_note_flow(tuple_dst(&packet->tuple, family), connection->dst_be, family);
 	__builtin_memset(reservation, 0, sizeof(*reservation));
 	reason = nat_reserve(packet, connection, reservation, family);
 	if (reason != REASON_COUNT)

@@ -40,6 +40,7 @@ extern struct native_map services;
 extern struct native_map backends;
 extern struct native_map maglev;
 extern struct native_map vip_bits;
+extern struct native_map flow_bits;
 extern struct native_map flows4;
 extern struct native_map flows6;
 extern struct native_map node_state;

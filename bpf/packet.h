@@ -61,6 +61,14 @@ static __always_inline __u8 *tuple_protocol(void *tuple, int family)
 				       &((struct tuple6 *)tuple)->protocol;
 }
 
+/* Ports (as in the packet), protocol and pad at once: whoever reads them as one word would wait
+ * for the parts of it to reach the cache. */
+static __always_inline void tuple_set_tail(union any_tuple *tuple, __u32 ports, __u8 protocol,
+					   int family)
+{
+	tuple->words[family == FAMILY_IPV4 ? 1 : 4] = ports | (__u64)protocol << 32;
+}
+
 static __always_inline void addr_copy(__be32 *to, const __be32 *from, int family)
 {
 	for (int i = 0; i < ADDR_WORDS(family); i++)

@@ -70,8 +70,7 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 	}
 	if (needed < header || needed > room)
 		return PARSED_MALFORMED;
-	*tuple_src_port(&packet->tuple, family) = l4->src_port_be;
-	*tuple_dst_port(&packet->tuple, family) = l4->dst_port_be;
+	tuple_set_tail(&packet->tuple, *(__u32 *)l4, protocol, family);
 	return PARSED_OK;
 }
 
@@ -91,10 +90,8 @@ static __always_inline enum parsed parse_ipv4(ctx_t *ctx, struct packet *packet)
 
 	if (!ip)
 		return PARSED_NO_ADDRESS;
-	packet->tuple.t4.src_be = ip->saddr;
-	packet->tuple.t4.dst_be = ip->daddr;
+	packet->tuple.words[0] = ip->saddr | (__u64)ip->daddr << 32;
 	packet->tuple.t4.protocol = ip->protocol;
-	packet->tuple.t4.pad[0] = packet->tuple.t4.pad[1] = packet->tuple.t4.pad[2] = 0;
 	packet->ttl = ip->ttl;
 	packet->tos = ip->tos;
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->tot_len), 0);
@@ -125,7 +122,6 @@ static __always_inline enum parsed parse_ipv6(ctx_t *ctx, struct packet *packet)
 	if (!ip)
 		return PARSED_NO_ADDRESS;
 	__builtin_memcpy(packet->tuple.t6.src_be, &ip->saddr, 32);
-	packet->tuple.t6.pad[0] = packet->tuple.t6.pad[1] = packet->tuple.t6.pad[2] = 0;
 	packet->ttl = ip->hop_limit;
 	packet->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
 	packet->ip_len = ip_length(ctx, __builtin_bswap16(ip->payload_len), sizeof(*ip));

@@ -12,6 +12,7 @@
 
 #include "bpf/checksum.h"
 #include "bpf/count.h"
+#include "bpf/filter.h"
 #include "bpf/flow.h"
 #include "bpf/forward.h"
 #include "bpf/frontend.h"
@@ -195,13 +196,51 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow)
 	       seen_closed(meta_seen(flow->meta));
 }
 
+/*
+ * A TCP or UDP packet of neither a frontend nor a flow, and what becomes of it in *verdict.
+ * Pods' packets are not asked: pods are endpoints, mostly, or use one directly (see
+ * shares_replies).
+ */
+static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
+{
+	const void *addresses;
+	__u8 protocol;
+
+	if (family == FAMILY_IPV4) {
+		const struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return 0;
+		protocol = ip->protocol;
+		addresses = &ip->saddr;
+	} else {
+		const struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
+
+		if (!ip)
+			return 0;
+		protocol = ip->nexthdr;
+		addresses = &ip->saddr;
+	}
+	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) ||
+	    filter_may_be_ours(tuple_src((void *)addresses, family),
+			       tuple_dst((void *)addresses, family), family))
+		return 0;
+	*verdict = in_service_cidr(tuple_dst((void *)addresses, family), family) ?
+			   drop(ctx, REASON_UNUSED_ADDRESS) :
+			   pass(ctx, REASON_NOT_OURS);
+	return 1;
+}
+
 static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 {
 	struct packet packet;
 	enum parsed parsed;
 	enum table_result found;
 	struct flow flow;
+	int verdict;
 
+	if (!from_pod && is_stranger(ctx, &verdict, family))
+		return verdict;
 	packet.from_pod = from_pod;
 	parsed = parse(ctx, &packet, family);
 	if (parsed != PARSED_OK)
@@ -213,27 +252,23 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 		flow_remove_pair(&packet.tuple, &flow, family);
 		found = TABLE_ABSENT;
 	}
-	if (found == TABLE_ABSENT) {
-		int verdict;
-
-		if (!new_connection(ctx, &packet, &flow, &verdict, family))
-			return verdict;
-	}
+	if (found == TABLE_ABSENT && !new_connection(ctx, &packet, &flow, &verdict, family))
+		return verdict;
 	return forward(ctx, &packet, &flow, family);
 }
 
 /* from_pod: the hook is on a pod device, so whatever comes in is a pod's. */
 static __always_inline int pipeline(ctx_t *ctx, int from_pod)
 {
-	const struct ethhdr *ethernet;
+	const __be16 *type;
 
 	ctx_pull(ctx, MAX_HEADERS);
-	ethernet = ctx_at(ctx, 0, sizeof(*ethernet));
-	if (!ethernet || ctx_has_vlan(ctx))
+	type = ctx_at(ctx, __builtin_offsetof(struct ethhdr, h_proto), sizeof(*type));
+	if (!type || ctx_has_vlan(ctx))
 		return pass(ctx, REASON_NOT_IP);
-	if (config.ipv4 && ethernet->h_proto == __builtin_bswap16(ETH_P_IP))
+	if (config.ipv4 && *type == __builtin_bswap16(ETH_P_IP))
 		return pipeline_family(ctx, from_pod, FAMILY_IPV4);
-	if (config.ipv6 && ethernet->h_proto == __builtin_bswap16(ETH_P_IPV6))
+	if (config.ipv6 && *type == __builtin_bswap16(ETH_P_IPV6))
 		return pipeline_family(ctx, from_pod, FAMILY_IPV6);
 	return pass(ctx, REASON_NOT_IP);
 }

@@ -14,12 +14,11 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 	const struct flow_body *body = flow_body(flow, family);
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
 	__u32 l4 = packet->l4_offset;
-	__be16 *ports;
 
 	if (l4 > MAX_HEADERS * 4)
 		return -1;
-	if (ctx_l4_checksum(ctx, family, protocol, l4 + (protocol == IPPROTO_TCP ? 16 : 6),
-			    body->addr_csum, body->port_csum))
+	if (ctx_edit_l4(ctx, family, protocol, l4, protocol == IPPROTO_TCP ? 16 : 6,
+			flow_ports(flow, family), body->addr_csum, body->port_csum))
 		return -1;
 	if (family == FAMILY_IPV4) {
 		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
@@ -40,11 +39,6 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 		__builtin_memcpy(&ip->saddr, flow_src(flow, family), 32);
 		ip->hop_limit--;
 	}
-	ports = ctx_at(ctx, l4, 4);
-	if (!ports)
-		return -1;
-	ports[0] = *flow_src_port(flow, family);
-	ports[1] = *flow_dst_port(flow, family);
 	return 0;
 }
 

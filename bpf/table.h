@@ -145,18 +145,28 @@ static __always_inline __u64 table_hash_entry(const volatile struct table_seed *
 	return table_hash_end(seed, hash);
 }
 
+static __always_inline __u32 table_first(__u64 hash, __u32 buckets)
+{
+	return ((hash >> 32) * buckets) >> 32;
+}
+
+static __always_inline __u32 table_home(__u64 hash)
+{
+	return (((hash >> 8) & 0xff) * TABLE_SLOTS) >> 8;
+}
+
 static __always_inline struct table_place table_place(__u64 hash, __u32 buckets)
 {
 	struct table_place place;
 
-	place.first = ((hash >> 32) * buckets) >> 32;
+	place.first = table_first(hash, buckets);
 	place.second = ((__u64)(__u32)hash * buckets) >> 32;
 	if (place.second == place.first && ++place.second == buckets)
 		place.second = 0;
 	place.tag = hash;
 	if (!place.tag)
 		place.tag = 1;
-	place.home = (((hash >> 8) & 0xff) * TABLE_SLOTS) >> 8;
+	place.home = table_home(hash);
 	return place;
 }
 
@@ -311,25 +321,6 @@ static __always_inline void *table_at(void *map, table_location location,
 		return NULL;
 	bucket = table_bucket(map, &index);
 	return bucket ? table_entry(bucket, slot, shape) : NULL;
-}
-
-/* The home slot alone: one line, and most entries are there. */
-static __always_inline void *table_find_home(void *map, const __u64 *key,
-					     const struct table_place *place, __u32 *meta,
-					     const struct table_shape shape)
-{
-	void *bucket = table_bucket(map, &place->first);
-	void *entry;
-
-	if (!bucket || place->home >= TABLE_SLOTS)
-		return NULL;
-	entry = table_entry(bucket, place->home, shape);
-	return table_matches(entry, key, meta, shape) ? entry : NULL;
-}
-
-static __always_inline table_location table_home_location(const struct table_place *place)
-{
-	return table_locate(place->first, place->home);
 }
 
 /* Everywhere that the key may be. */

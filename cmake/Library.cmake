@@ -10,13 +10,15 @@ endfunction()
 
 # maglane_test(NAME LABEL SOURCES... LINK targets...): a GoogleTest binary, run by ctest
 # under LABEL (unit: no root needed; kernel: root and BPF; by add_test, script: no program
-# of ours that a sanitizer would change).
+# of ours that a sanitizer would change). `memory` beside it: of the code that handles packets'
+# bytes, shared memory and what strangers send; `tools/test` runs these with sanitizers too,
+# `tools/test --all` every unit test.
 function(maglane_test name label)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main maglane_warnings)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 300)
 endfunction()
 
 # maglane_fuzzer(NAME SOURCES... LINK targets... CORPUS dir): with MAGLANE_FUZZ a libFuzzer

@@ -103,6 +103,7 @@ native_map services(Kind::hash, sizeof(uint32_t), sizeof(abi::service_info), 131
 native_map backends(Kind::array, sizeof(uint32_t), sizeof(abi::backend), 262144);
 native_map maglev(Kind::array, sizeof(uint32_t), sizeof(abi::maglev_line), 1048576);
 native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
+native_map flow_bits(Kind::array, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
 native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
 native_map node_state(Kind::array, sizeof(uint32_t), sizeof(abi::node_state), 1);
@@ -123,6 +124,7 @@ const std::map<std::string, native_map*>& all_maps() {
   static const std::map<std::string, native_map*> maps = {
       {"frontends", &frontends}, {"frontend_values", &frontend_values}, {"services", &services},
       {"backends", &backends},   {"maglev", &maglev},                   {"vip_bits", &vip_bits},
+      {"flow_bits", &flow_bits},
       {"flows4", &flows4},       {"flows6", &flows6},                   {"node_state", &node_state},
       {"devices", &devices},     {"counters", &counters},               {"scratches", &scratches},
       {"service_counters", &service_counters}};

@@ -102,10 +102,12 @@ int native_insert(struct native_table* table, const __u64* key, const __u64* ans
 
 int native_find(struct native_table* table, const __u64* key, __u32* meta, __u64* answer) {
   const struct table_place place = place_of(table, key);
-  const struct table_shape* shape = shape_of(table->shape);
-  void* entry = table_find_home(table, key, &place, meta, *shape);
-  if (!entry) entry = table_at(table, table_search(table, key, &place, *shape), *shape);
-  return entry ? table_copy(entry, key, meta, answer, *shape) : TABLE_ABSENT;
+  const struct table_shape shape = *shape_of(table->shape);
+  void* entry = table_at(table, table_locate(place.first, place.home), shape);
+  const enum table_result at_home = table_copy(entry, key, meta, answer, shape);
+  if (at_home != TABLE_ABSENT) return at_home;
+  entry = table_at(table, table_search(table, key, &place, shape), shape);
+  return entry ? table_copy(entry, key, meta, answer, shape) : TABLE_ABSENT;
 }
 
 int native_locate(struct native_table* table, const __u64* key) {

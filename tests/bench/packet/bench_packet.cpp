@@ -34,6 +34,7 @@ struct Options {
   uint32_t packets = 300'000;  // of a run, at least
   std::vector<uint32_t> flows = {1, 10'000, kMostFlows};
   uint32_t new_flows = 100'000;
+  uint32_t occupancy = 50;  // of the flow table with the most flows, percent
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -88,8 +89,7 @@ class Bench {
       cluster.cluster_ip(service(family), kProtoTcp, {endpoint(family)});
     size_t size = 0;
     const void* elf = bench_bpf__elf_bytes(&size);
-    // Half full with as many flows as there ever are, two directions each.
-    cluster.flow_capacity = 4 * most;
+    cluster.flow_capacity = static_cast<uint32_t>(uint64_t{2} * most * 100 / options.occupancy);
     object_ = std::make_unique<KernelObject>(elf, size, cluster.constants(),
                                              KernelObject::Sizes{{"kernel_hash", most}}, network);
     cluster.program(*object_);
@@ -260,6 +260,7 @@ std::vector<bench::Row> Bench::run() {
       remove_flows(family);
     }
   }
+  if (options_.new_flows == 0) return rows;
   fill(options_.new_flows);
   for (const Family family : {Family::ipv4, Family::ipv6})
     for (const bool at_xdp : {true, false})
@@ -290,6 +291,12 @@ int main(int argc, char** argv) {
   CLI::App app("ns per packet of the packet path, beside an empty program and the kernel's hash map");
   app.add_flag("--json", options.json, "Print the figures as a JSON array");
   app.add_flag("--once", once, "One short iteration: does it work?");
+  app.add_option("--flows", options.flows, "Numbers of established flows (default: 1 10000 500000)")
+      ->check(CLI::Range(1U, test::kMostFlows));
+  app.add_option("--new-flows", options.new_flows, "Number of new connections, 0 for none (default: 100000)")
+      ->check(CLI::Range(0U, test::kMostFlows));
+  app.add_option("--occupancy", options.occupancy, "How full the flow table is with the most flows, percent (default: 50)")
+      ->check(CLI::Range(1, 85));
   CLI11_PARSE(app, argc, argv);
   if (once) {
     options.runs = 1;

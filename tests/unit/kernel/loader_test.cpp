@@ -45,7 +45,7 @@ TEST_F(Loader, PinsMapsAndPrograms) {
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
               ElementsAre("clock", "expire", "remove_flow", "tc_pod", "tc_uplink", "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("backends", "counters", "devices", "flows4", "flows6", "frontends",
+              UnorderedElementsAre("backends", "counters", "devices", "flow_bits", "flows4", "flows6", "frontends",
                                    "frontend_values", "maglev", "node_state", "scratches", "service_counters",
                                    "services", "vip_bits"));
   const abi::node_state state = node_state();
