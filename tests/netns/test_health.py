@@ -198,8 +198,9 @@ def test_point29_packets_by_reason(lab, mode, family):
         lab.ask("pod-a1", "TCP", service_address(WEB[0], family), 81)
     after = metrics(lab, "node-a")
     tc = refused.replace(hook, "tc")  # a pod's packets are seen there
-    assert after[tc] == before[tc] + 1
-    assert after[tc.replace("packets", "bytes")] >= before[tc.replace("packets", "bytes")] + 54
+    packets = after[tc] - before[tc]
+    assert 1 <= packets <= 3  # a SYN may be sent again before its answer is seen
+    assert after[tc.replace("packets", "bytes")] - before[tc.replace("packets", "bytes")] >= 54 * packets
     assert after[octets] >= before[octets]
 
 
