@@ -58,7 +58,7 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 }
 
 static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
-				       __u32 ports, __u16 addr_csum, __u16 port_csum)
+				       __u32 ports, __u16 addr_csum, __u16 port_csum, __u64 pseudo)
 {
 	__u8 *header;
 

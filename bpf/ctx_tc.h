@@ -7,6 +7,7 @@
 #include <linux/in.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
+#include "bpf/checksum.h"
 #include "bpf/maps.h"
 
 typedef struct __sk_buff ctx_t;
@@ -55,23 +56,51 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 }
 
 /*
- * The helper knows about checksums that a device has verified or has still to make. With
- * BPF_F_PSEUDO_HDR it also takes the difference out of a checksum over the whole packet,
- * which is right for IPv4, where the header's own checksum makes up for the addresses, and
- * wrong for IPv6: there it is put back (a no-op unless the device summed the packet).
+ * Where a device has still to make the checksum (CHECKSUM_PARTIAL), the field holds the sum of
+ * the pseudo header (Linux, Documentation/networking/checksum-offloads.rst). No other frame may
+ * be taken for one of these; the reverse does no harm.
  */
-static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
-				       __u32 ports, __u16 addr_csum, __u16 port_csum)
+static __always_inline int sum_may_be_partial(const ctx_t *ctx, __u16 field, __u64 pseudo)
+{
+	return ctx_is_gso(ctx) || !field || field == 0xffff || field == checksum_fold(pseudo);
+}
+
+/*
+ * The helper knows what a frame's checksum is; it costs as much as the rest of the path. With
+ * BPF_F_PSEUDO_HDR it also takes the difference out of a checksum over the whole frame
+ * (CHECKSUM_COMPLETE), which is right for IPv4, where the header's own checksum makes up for
+ * the addresses, and wrong for IPv6: there it is put back.
+ */
+static __always_inline int edit_sum_by_helper(ctx_t *ctx, int family, __u8 protocol, __u32 offset,
+					      __u16 addr_csum, __u16 port_csum)
 {
 	__u64 flags = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-	__u32 offset = l4 + sum;
-	void *header;
 
 	if (bpf_l4_csum_replace(ctx, offset, 0, addr_csum, flags | BPF_F_PSEUDO_HDR))
 		return -1;
 	if (family == FAMILY_IPV6)
 		bpf_csum_update(ctx, addr_csum);
 	if (port_csum && bpf_l4_csum_replace(ctx, offset, 0, port_csum, flags))
+		return -1;
+	return 0;
+}
+
+static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
+				       __u32 ports, __u16 addr_csum, __u16 port_csum, __u64 pseudo)
+{
+	void *header = ctx_at(ctx, l4, sum + sizeof(__u16));
+
+	if (!header)
+		return -1;
+	if (!sum_may_be_partial(ctx, *(__u16 *)(header + sum), pseudo)) {
+		*(__u32 *)header = ports;
+		checksum_update_l4(header + sum, family, protocol, (__u32)addr_csum + port_csum);
+		/* Of the whole frame's sum, as above: no more than a test if there is none. */
+		if (family == FAMILY_IPV4)
+			bpf_csum_update(ctx, (__u16)~addr_csum);
+		return 0;
+	}
+	if (edit_sum_by_helper(ctx, family, protocol, l4 + sum, addr_csum, port_csum))
 		return -1;
 	header = ctx_at(ctx, l4, sizeof(ports));
 	if (!header)

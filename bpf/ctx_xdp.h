@@ -75,9 +75,10 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 }
 
 /* Replaces the ports, at offset `l4`, and adds the differences that they and the addresses make
- * to the checksum, `sum` bytes further on. -1: the packet is too short. May move. */
+ * to the checksum, `sum` bytes further on. pseudo: the sum, not folded, of the pseudo header
+ * that the packet came with. -1: the packet is too short. May move. */
 static __always_inline int ctx_edit_l4(ctx_t *ctx, int family, __u8 protocol, __u32 l4, __u32 sum,
-				       __u32 ports, __u16 addr_csum, __u16 port_csum)
+				       __u32 ports, __u16 addr_csum, __u16 port_csum, __u64 pseudo)
 {
 	void *header = ctx_at(ctx, l4, sum + sizeof(__u16));
 

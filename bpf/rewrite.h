@@ -7,6 +7,19 @@
 #include "bpf/flow.h"
 #include "bpf/parse.h"
 
+/* The sum of the pseudo header, not folded (RFC 9293, 3.1; RFC 8200, 8.1). */
+static __always_inline __u64 pseudo_sum(struct packet *packet, int family)
+{
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
+	__u32 len = packet->ip_len - (packet->l4_offset - L3_OFFSET);
+	__u64 sum = (__u64)__builtin_bswap32(len) + __builtin_bswap32(protocol);
+
+	for (int i = 0; i < ADDR_WORDS(family); i++)
+		sum += (__u64)tuple_src(&packet->tuple, family)[i] +
+		       tuple_dst(&packet->tuple, family)[i];
+	return sum;
+}
+
 /* 0, or -1 if the kernel refuses an edit. Only bytes that parse has seen are written. */
 static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
 				   int family)
@@ -18,7 +31,8 @@ static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_
 	if (l4 > MAX_HEADERS * 4)
 		return -1;
 	if (ctx_edit_l4(ctx, family, protocol, l4, protocol == IPPROTO_TCP ? 16 : 6,
-			flow_ports(flow, family), body->addr_csum, body->port_csum))
+			flow_ports(flow, family), body->addr_csum, body->port_csum,
+			pseudo_sum(packet, family)))
 		return -1;
 	if (family == FAMILY_IPV4) {
 		struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));

@@ -87,3 +87,9 @@ def checksums_right(frame):
         addresses = frame[22:54]
     pseudo = addresses + struct.pack("!II", end - offset, protocol)
     return _sum(pseudo + frame[offset:end]) == 0xffff
+
+
+def sent_by(frame, address):
+    """Whether the frame's source is this address."""
+    at = slice(22, 38) if ":" in address else slice(26, 30)
+    return frame[at] == socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)

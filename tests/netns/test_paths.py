@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -84,6 +85,39 @@ def test_each_frame_carries_right_checksums(lab, protocol, family, source, pod):
             seen = [frame for frame in tap.frames() if frames.transport(frame) == protocol]
             assert len(seen) >= 3
             assert [frame.hex() for frame in seen if not frames.checksums_right(frame)] == []
+
+
+@pytest.fixture
+def leave_checksums(lab):
+    """Has hosts leave the checksums of what they send to the device, as most senders do."""
+    hosts = []
+
+    def offload(host, how):
+        subprocess.run(["nsenter", f"--net=/run/netns/{lab.name}-{host}", "ethtool", "-K", "eth0", "tx", how],
+                       check=True, capture_output=True)
+
+    def on(*chosen):
+        for host in chosen:
+            hosts.append(host)
+            offload(host, "on")
+    yield on
+    for host in hosts:
+        offload(host, "off")
+
+
+@pytest.mark.parametrize("pod", ["pod-a2", "pod-b1"])
+def test_checksums_that_are_left_to_the_device(lab, leave_checksums, protocol, family, pod):
+    """The device that the node sends by completes them: from what is in the field by then."""
+    leave_checksums("pod-a1", pod)
+    with frames.Tap(lab, "pod-a1") as at_source, frames.Tap(lab, pod) as at_pod:
+        with lab.connect("pod-a1", protocol, *cluster_ip(pod, family)) as connection:
+            for _ in range(3):
+                assert connection.ask().pod == pod
+        for tap, host in ((at_source, "pod-a1"), (at_pod, pod)):
+            came_in = [frame for frame in tap.frames() if frames.transport(frame) == protocol and
+                       not frames.sent_by(frame, address(host, family))]
+            assert len(came_in) >= 3
+            assert [frame.hex() for frame in came_in if not frames.checksums_right(frame)] == []
 
 
 @pytest.mark.parametrize("source, target", [
