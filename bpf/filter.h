@@ -27,18 +27,22 @@ static __always_inline int filter_may_be_ours(const __be32 *source, const __be32
 {
 	__u32 zero = 0;
 	__u32 to = address_bit(destination, family);
-	__u32 from = address_bit(source, family);
 	const struct vip_bits *vips = bpf_map_lookup_elem(&vip_bits, &zero);
-	const struct flow_bits *flows = bpf_map_lookup_elem(&flow_bits, &zero);
-	const struct flow_bits_word *flows_from, *flows_to;
+	const struct flow_bits *flows;
+	const struct flow_bits_word *word;
+	__u32 from;
 
-	if (!vips || !flows)
+	if (!vips || (vips->word[(to / 64) & (VIP_WORDS - 1)] >> (to % 64) & 1))
 		return 1;
-	flows_from = &flows->word[(from / 64) & (VIP_WORDS - 1)];
-	flows_to = &flows->word[(to / 64) & (VIP_WORDS - 1)];
-	return (vips->word[(to / 64) & (VIP_WORDS - 1)] >> (to % 64) & 1) ||
-	       ((flows_from->from[0] | flows_from->from[1]) >> (from % 64) & 1) ||
-	       ((flows_to->to[0] | flows_to->to[1]) >> (to % 64) & 1);
+	flows = bpf_map_lookup_elem(&flow_bits, &zero);
+	if (!flows)
+		return 1;
+	from = address_bit(source, family);
+	word = &flows->word[(from / 64) & (VIP_WORDS - 1)];
+	if ((word->from[0] | word->from[1]) >> (from % 64) & 1)
+		return 1;
+	word = &flows->word[(to / 64) & (VIP_WORDS - 1)];
+	return (word->to[0] | word->to[1]) >> (to % 64) & 1;
 }
 
 /* A shared line is written only where there is something to say. */

@@ -4,8 +4,8 @@
  * BPF, for the agent and for tests (native).
  *
  * A bucket is a header line and TABLE_SLOTS entries. A key has two candidate buckets; in its
- * first it has a home slot, which is looked at before anything else, so that most look-ups
- * touch one line. The header holds a tag (8 bits of the hash) for each slot, 0 where it is
+ * first it has a home slot, which is looked at before anything else, then the slot next to it,
+ * so that most look-ups touch one line. The header holds a tag (8 bits of the hash) for each slot, 0 where it is
  * free. An entry is the key, as 64-bit words, then the answer. The upper half of the key's
  * last word is the entry's `meta`, of which the shape's tail_mask says what is key; the rest
  * is state: see table_meta.
@@ -153,6 +153,13 @@ static __always_inline __u32 table_first(__u64 hash, __u32 buckets)
 static __always_inline __u32 table_home(__u64 hash)
 {
 	return (((hash >> 8) & 0xff) * TABLE_SLOTS) >> 8;
+}
+
+/* The slot that shares 128 bytes with `home`, which many processors fetch together; TABLE_SLOTS
+ * if that is the header. */
+static __always_inline __u32 table_next_to(__u32 home)
+{
+	return home ? ((home + 1) ^ 1) - 1 : TABLE_SLOTS;
 }
 
 static __always_inline struct table_place table_place(__u64 hash, __u32 buckets)
@@ -516,12 +523,17 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 	return best;
 }
 
-/* Where a key goes in its first bucket: home, or the lowest free slot; or TABLE_SLOTS. */
+/* Where a key goes in its first bucket: home, or next to it, or the lowest free slot; or
+ * TABLE_SLOTS. */
 static __always_inline __u32 table_slot_for(const struct table_header *header,
 					    const struct table_place *place)
 {
+	__u32 next = table_next_to(place->home);
+
 	if (place->home < TABLE_SLOTS && !table_tag(header, place->home))
 		return place->home;
+	if (next < TABLE_SLOTS && !table_tag(header, next))
+		return next;
 	return table_free_slot(header);
 }
 
