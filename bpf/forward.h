@@ -181,7 +181,7 @@ enum {
 
 /* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
  * not, or the program's return value. */
-static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
 	__u32 l4 = packet->l4_offset;
 	const __u8 *data_offset;
@@ -198,21 +198,6 @@ static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 
 			return FITS;
 	}
 	return too_big(ctx, packet, mtu, family);
-}
-
-static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
-}
-
-static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
-}
-
-static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
-{
-	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
 }
 
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
