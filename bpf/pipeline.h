@@ -275,8 +275,7 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 		flow_body(&flow->answer, family)->stamp = clock_slot();
 		reason = REASON_COUNT;
 	} else {
-		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route,
-				  family);
+		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
 	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);

@@ -113,7 +113,7 @@ class KernelDataPlane final : public DataPlane {
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     enter();
     Network before = network_;
-    undo_ += before.move_neighbour(address, *network_.next_hop(address)->destination);
+    undo_ = before.move_neighbour(address, *network_.next_hop(address)->destination) + undo_;
     run_ip(network_.move_neighbour(address, to));
   }
 

@@ -17,6 +17,12 @@ int xdp_kernel_hash(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int xdp_kernel_lru(struct xdp_md *ctx)
+{
+	return bench_kernel_lru(ctx);
+}
+
+SEC("xdp")
 int xdp_pipeline(struct xdp_md *ctx)
 {
 	return bench_pipeline(ctx);
