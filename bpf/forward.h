@@ -236,7 +236,7 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
 		return rewrite_sctp(ctx, packet, flow, hop, family);
-	return rewrite(ctx, packet, flow, hop, family);
+	return rewrite(ctx, packet, flow, packet->l4_offset, hop, family);
 }
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up
@@ -383,7 +383,7 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (verdict != FITS)
 			return verdict;
 	}
-	if (rewrite(ctx, packet, &flow->answer, 1, family))
+	if (rewrite(ctx, packet, &flow->answer, PLAIN_L4(family), 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {
 		count(ctx, REASON_RESOLVING);

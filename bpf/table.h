@@ -195,6 +195,22 @@ static __always_inline __u32 *table_meta(void *entry, const struct table_shape s
 	return (__u32 *)entry + shape.key_words * 2 - 1;
 }
 
+/* A load that nobody waits for: its line is there when it is needed. BPF has no other way to say
+ * so. Loads that follow one another overlap, but none overtakes a lock. */
+static __always_inline void table_fetch(const void *line)
+{
+	(void)table_load64((const __u64 *)line);
+}
+
+static __always_inline void table_fetch_slot(void *bucket, __u32 slot,
+					     const struct table_shape shape)
+{
+	if (slot >= TABLE_SLOTS)
+		return;
+	for (__u32 at = 0; at < shape.entry_size; at += 64)
+		table_fetch((void *)table_entry(bucket, slot, shape) + at);
+}
+
 static __always_inline __u64 repeat_byte(__u8 byte)
 {
 	return byte * 0x0101010101010101ULL;
@@ -623,9 +639,7 @@ table_insert(void *map, const __u64 *key, const __u64 *answer, __u32 state,
 
 	if (!bucket)
 		return TABLE_BUSY;
-	/* The lines of header and entry come together: no load overtakes the lock. */
-	if (place->home < TABLE_SLOTS)
-		(void)table_load64(table_entry(bucket, place->home, shape));
+	table_fetch_slot(bucket, place->home, shape);
 	if (!table_lock(header))
 		return TABLE_BUSY;
 	if (shape.scan(bucket, key, place->tag) < TABLE_SLOTS) {
