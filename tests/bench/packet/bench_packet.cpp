@@ -36,6 +36,7 @@ struct Options {
   std::vector<uint32_t> flows = {1, 10'000, kMostFlows};
   uint32_t new_flows = 100'000;
   uint32_t occupancy = 50;  // of the tables, percent
+  bool stages = false;
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -108,6 +109,7 @@ class Bench {
   };
 
   bench::Row measure(const Subject& subject, bool fresh_flows);
+  void measure_stages(const Subject& subject, std::vector<bench::Row>& rows);
   double time_insert(const Subject& subject, uint32_t packets);
   double time_run(const Subject& subject, const char* program, uint32_t packets, Bytes* last);
   void check_run(const Subject& subject, uint32_t packets, const Bytes& last, uint64_t counted) const;
@@ -269,6 +271,25 @@ bench::Row Bench::measure(const Subject& subject, bool fresh_flows) {
   return row;
 }
 
+// What a packet of an established flow has cost after each of its first steps.
+void Bench::measure_stages(const Subject& subject, std::vector<bench::Row>& rows) {
+  const uint32_t packets = std::max(options_.packets, subject.flows);
+  const char* const steps[] = {"empty", "until_filter", "until_parse", "until_find"};
+  double best[std::size(steps)];
+  std::ranges::fill(best, 1e9);
+  for (int i = 0; i < options_.runs; ++i)
+    for (size_t step = 0; step < std::size(steps); ++step)
+      best[step] = std::min(best[step], time_run(subject, steps[step], packets, nullptr));
+  for (size_t step = 1; step < std::size(steps); ++step)
+    rows.push_back({{"case", std::string(steps[step])},
+                    {"hook", std::string(subject.hook())},
+                    {"family", uint64_t{subject.family == Family::ipv4 ? 4U : 6U}},
+                    {"direction", std::string(subject.reply ? "reply" : "forward")},
+                    {"flows", uint64_t{subject.flows}},
+                    {"ns", best[step]},
+                    {"empty_ns", best[0]}});
+}
+
 std::vector<bench::Row> Bench::run_established() {
   std::vector<bench::Row> rows;
   fill(flows_);
@@ -277,6 +298,9 @@ std::vector<bench::Row> Bench::run_established() {
     for (const bool at_xdp : {true, false})
       for (const bool reply : {false, true})
         rows.push_back(measure(subject("established", family, at_xdp, reply, flows_, kAck), false));
+    if (options_.stages)
+      for (const bool reply : {false, true})
+        measure_stages(subject("established", family, true, reply, flows_, kAck), rows);
     for (const bool at_xdp : {true, false}) rows.push_back(measure(not_ours(family, at_xdp, flows_), false));
     remove_flows(family);
   }
@@ -329,8 +353,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0U, test::kMostFlows));
   app.add_option("--occupancy", options.occupancy, "How full the tables are, percent (default: 50)")
       ->check(CLI::Range(1, 85));
+  app.add_flag("--stages", options.stages, "Also what an established packet has cost after each of its first steps");
   CLI11_PARSE(app, argc, argv);
   if (once) {
+    options.stages = true;
     options.runs = 1;
     options.packets = 20'000;
     options.flows = {1, 10'000};
@@ -340,9 +366,6 @@ int main(int argc, char** argv) {
   test::enter_network_namespace(network);
   test::pin_to_one_cpu();
   const auto rows = test::run_all(options, network);
-  if (options.json)
-    bench::print_json(rows);
-  else
-    bench::print_table(rows);
+  bench::print(rows, options.json);
   return 0;
 }

@@ -139,4 +139,39 @@ static __always_inline int bench_pipeline(ctx_t *ctx)
 	return pipeline(ctx, 0);
 }
 
+/* The first steps of the pipeline alone, up to one of these, for the price of each. */
+enum bench_stage { BENCH_FILTER, BENCH_PARSE, BENCH_FIND };
+
+static __always_inline int bench_steps(ctx_t *ctx, enum bench_stage last, int family)
+{
+	const void *ip = ctx_at(ctx, L3_OFFSET, PLAIN_L4(family) - L3_OFFSET);
+	struct packet packet;
+	struct flow flow;
+	int verdict;
+
+	if (!ip || is_stranger(ctx, ip, &verdict, family))
+		return CTX_DROP;
+	if (last == BENCH_FILTER)
+		return CTX_PASS;
+	if (!parse_plain(ctx, ip, &packet, family))
+		return CTX_DROP;
+	asm volatile("" : : "r"(&packet) : "memory");
+	if (last == BENCH_PARSE)
+		return CTX_PASS;
+	if (flow_find(&packet.tuple, &flow, family) != TABLE_DONE)
+		return CTX_DROP;
+	asm volatile("" : : "r"(&flow) : "memory");
+	return CTX_PASS;
+}
+
+static __always_inline int bench_until(ctx_t *ctx, enum bench_stage last)
+{
+	struct bench_state *state = bench_current();
+
+	if (!state || bench_restore(ctx, state) < 0)
+		return CTX_DROP;
+	return state->header_size == 54 ? bench_steps(ctx, last, FAMILY_IPV4) :
+					  bench_steps(ctx, last, FAMILY_IPV6);
+}
+
 #endif

@@ -28,4 +28,22 @@ int xdp_pipeline(struct xdp_md *ctx)
 	return bench_pipeline(ctx);
 }
 
+SEC("xdp")
+int xdp_until_filter(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_FILTER);
+}
+
+SEC("xdp")
+int xdp_until_parse(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_PARSE);
+}
+
+SEC("xdp")
+int xdp_until_find(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_FIND);
+}
+
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
