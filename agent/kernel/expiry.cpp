@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/kernel/expiry.h"
 
-#include <algorithm>
-
 #include "agent/kernel/call.h"
 
 namespace maglane {
-namespace {
-
-// Some 8,000 flows, 0.2 ms of a CPU.
-constexpr uint32_t kSlice = 256;
-
-}  // namespace
-
 Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets) {
   ExpiryResult result;
-  for (uint32_t first = 0; first < buckets; first += kSlice) {
+  for (uint32_t first = 0; first < buckets;) {
     abi::expire_call call{};
     call.family = family;
     call.first_bucket = first;
-    call.buckets = std::min(kSlice, buckets - first);
+    call.buckets = buckets - first;
     if (auto status = call_program(program_fd, call); !status) return status.error().in("the expiry of flows");
+    if (call.walked == 0) break;  // past the end
+    first += call.walked;
     result.examined += call.examined;
     result.removed += call.removed;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Removing idle flows. The walk is a BPF program; the agent only sets it going, a run of
-// buckets at a time, so that none holds its CPU for long.
+// Removing idle flows. The walk is a BPF program, which ends when it has held its CPU for long
+// enough (bpf/walk.h); the agent only sets it going again where it left off.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the two kinds of traffic share.
+// What the kinds of traffic share.
 #pragma once
 
 #include <netinet/in.h>
