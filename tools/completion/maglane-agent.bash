@@ -9,6 +9,7 @@ _maglane_agent() {
     --config | --socket) compopt -o default; return ;;
     --node-name | --pod-device | --pod-cidr | --service-cidr | --node-port-addresses | --flow-table-size | \
       --affinity-entries | --maglev-entries | --snat-ports) return ;;
+    --*-timeout | --*-timeout-*) return ;;
     --uplink) choices=$(command ls /sys/class/net) ;;
     --network-model) choices="none" ;;
     --pod-detection) choices="auto cluster-cidr node-cidr interface" ;;
@@ -17,7 +18,13 @@ _maglane_agent() {
     --log-level) choices="trace debug info warn error" ;;
     *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --pod-detection --service-cidr
                 --node-port-addresses --masquerade-all --network-model --xdp --socket-translation --flow-table-size
-                --affinity-entries --maglev-entries --snat-ports --bpffs --socket --log-level --cleanup --help --version" ;;
+                --affinity-entries --maglev-entries --snat-ports
+                --tcp-timeout-syn-sent --tcp-timeout-syn-recv --tcp-timeout-established --tcp-timeout-fin-wait
+                --tcp-timeout-close-wait --tcp-timeout-last-ack --tcp-timeout-time-wait --tcp-timeout-close
+                --tcp-timeout-unacknowledged --udp-timeout --udp-timeout-stream --icmp-timeout
+                --sctp-timeout-cookie-wait --sctp-timeout-established --sctp-timeout-shutdown
+                --sctp-timeout-closed --sctp-timeout-heartbeat-sent
+                --bpffs --socket --log-level --cleanup --help --version" ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
 }
