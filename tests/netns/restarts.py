@@ -21,7 +21,7 @@ OPTIONS = (
     ("--flow-table-size", "131072", "--snat-ports", "1024-19999"),
     ("--maglev-entries", "1048576"),
     ("--socket-translation", "off"),
-    ("--flow-table-size", "4096"),
+    ("--flow-table-size", "262144"),
     ("--affinity-entries", "8192", "--udp-timeout-stream", "5m"),
     ("--log-level", "debug"),
 )

@@ -61,7 +61,7 @@ def test_flows_are_carried_over_into_a_table_of_another_size(lab, arguments):
     try:
         before = of_connections()
         assert len(before) >= 2 * len(load.connections)
-        for size in ("4096", "262144"):
+        for size in ("65536", "262144"):
             arguments("--flow-table-size", size)
             assert flow_tables(lab)["flows4"] >= int(size)
             assert before <= of_connections()

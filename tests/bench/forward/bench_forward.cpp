@@ -49,8 +49,10 @@ int main(int argc, char** argv) {
                result.sent_mpps, result.mpps, result.looked_at, result.wrong);
   } else {
     const TcpResult result = run_tcp(tcp);
-    fmt::print("{{\"per_second\": {:.0f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"failed\": {}}}\n",
-               result.per_second, result.p50_us, result.p99_us, result.failed);
+    fmt::print(
+        "{{\"per_second\": {:.0f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"connections\": {}, \"seconds\": {:.3f}, "
+        "\"failed\": {}, \"wrong\": {}}}\n",
+        result.per_second, result.p50_us, result.p99_us, result.connections, result.elapsed, result.failed, result.wrong);
   }
   return 0;
 }

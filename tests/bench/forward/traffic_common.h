@@ -52,7 +52,10 @@ struct TcpOptions {
 
 struct TcpResult {
   double per_second, p50_us, p99_us;
+  uint64_t connections;
+  double elapsed;  // seconds
   uint64_t failed;
+  uint64_t wrong;  // another connection's answer
 };
 // Connections that ask with 64 bytes, are answered with 64 and closed by the server.
 TcpResult run_tcp(const TcpOptions& options);

@@ -141,7 +141,7 @@ TEST(Text, StatusOfALivingAgent) {
 TEST(Text, StatusTellsHowFullTheFlowTablesAre) {
   v1::Status status;
   std::vector<abi::counter> counters(size_t{abi::REASON_COUNT} * abi::HOOKS);
-  counters[abi::REASON_FLOW_TABLE_FULL + abi::HOOK_TC * abi::REASON_COUNT].packets = 7;
+  counters[uint32_t{abi::REASON_FLOW_TABLE_FULL} + uint32_t{abi::HOOK_TC} * abi::REASON_COUNT].packets = 7;
   inspect::add_flow_tables({{{1550, 100, 30}, {31, 100, 0}}},
                            {{"flows4", 1550, 3100, 204800}, {"flows6", 31, 3100, 409600}}, counters, status);
   EXPECT_DOUBLE_EQ(status.flow_tables(0).pressure(), 0.09);
