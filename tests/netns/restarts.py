@@ -30,7 +30,8 @@ OPTIONS = (
 class Traffic:
     """Connections that are held and asked over and over, and new ones all the time, each in a thread.
     `where`: (host, protocol, address, port, pods that may answer) of each to hold; each is opened
-    as a new one, too."""
+    as a new one, too. Nothing that a held one sends may be lost. A new one of UDP asks up to three times,
+    as a resolver does: what opens it while two programs have tables of different sizes may be lost."""
 
     def __init__(self, lab, where, each=4):
         self.lab, self.where = lab, where
@@ -97,9 +98,20 @@ class Traffic:
                     return
                 connection = self._connect(place)
                 if connection:
-                    self._ask(connection, place)
+                    self._ask_new(connection, place)
                     connection.close()
                 time.sleep(0.005)
+
+    def _ask_new(self, connection, place):
+        if connection.protocol == "UDP":
+            connection.sock.settimeout(2)
+            for _ in range(2):
+                try:
+                    connection.ask()
+                    break
+                except OSError:
+                    pass
+        self._ask(connection, place)
 
     def stop(self):
         self._stop.set()
