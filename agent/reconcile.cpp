@@ -72,9 +72,13 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
   if (!maps) return maps.error();
+  auto carry_over = CarryOver::open(bpffs);
+  if (!carry_over) return carry_over.error();
   std::unique_ptr<Reconciler> reconciler(
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
+  reconciler->carry_over_ = std::move(*carry_over);
+  reconciler->carry_flows_over();
   if (auto s = reconciler->start_health(); !s) return s.error();
   return reconciler;
 }
@@ -94,6 +98,11 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
+  if (!data_plane_->refused().empty()) {
+    program_complaints_ = {{"programs", fmt::format("those of version {} are not in use, the ones before them go on "
+                                                    "with their options: {}",
+                                                    MAGLANE_VERSION, data_plane_->refused())}};
+  }
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
   board_.update([&](v1::Status& status) {
@@ -236,7 +245,8 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   }
   if (!planner_) {
     MapLimits limits;
-    limits.maglev_entries = config_.maglev_entries;
+    // As they are: an older agent's stay in use if this one's programs were refused.
+    limits.maglev_entries = data_plane_->entries("maglev") * abi::MAGLEV_LINE_ENTRIES;
     limits.frontends = options_.frontends;
     planner_ = std::make_unique<Planner>(limits, *contents);
   }
@@ -357,8 +367,22 @@ uint32_t Reconciler::shared_hops() const {
   return shared;
 }
 
+// Flows of tables that had another size.
+void Reconciler::carry_flows_over() {
+  if (!carry_over_.needed()) return;
+  carry_over_complaints_.clear();
+  auto carried = carry_over_.run(data_plane_->program("adopt"));
+  if (!carried) {
+    carry_over_complaints_ = {{"flows", carried.error().message}};
+  } else if (carried->flows > 0 || carried->refused > 0) {
+    spdlog::info("flows: {} carried over from tables of another size, {} did not fit", carried->flows,
+                 carried->refused);
+  }
+}
+
 void Reconciler::attach() {
   attach_due_.reset();
+  carry_flows_over();  // those that are new since the start
   std::vector<Attachment> before = attacher_.attachments();
   if (!flow_bits_due_) flow_bits_.admit_all();
   attach_complaints_.clear();
@@ -372,8 +396,11 @@ void Reconciler::attach() {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
+  carry_flows_over();  // those that were made while programs were swapped
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
+    // Copies that failed may do better when a new agent tries.
+    if (carry_over_complaints_.empty()) carry_over_.finish();
     if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     attach_due_ = Clock::now() + attach_backoff_.step();
@@ -400,7 +427,9 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets(), shared_hops());
+    auto result =
+        run_expiry(data_plane_->program("expire"), family,
+                   data_plane_->entries(family == abi::FAMILY_IPV4 ? "flows4" : "flows6"), shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
@@ -462,9 +491,10 @@ void Reconciler::describe_health(v1::Status& status) const {
 
 void Reconciler::publish() {
   std::set<Complaint> complaints;
-  for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
-                           &listen_complaints_}) {
+  for (const auto* list :
+       {&program_complaints_, &carry_over_complaints_, &host_complaints_, &view_.complaints, &model_complaints_,
+        &kernel_complaints_, &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
+        &listen_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

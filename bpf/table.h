@@ -53,7 +53,7 @@ struct table_shape {
 	/* table_scan and table_victim of this shape. In BPF they lead to global functions, which
 	 * the verifier looks at once and not at every call. */
 	__u32 (*scan)(void *bucket, const __u64 *key, __u8 tag);
-	__u32 (*victim)(void *bucket, __u32 argument);
+	__u32 (*victim)(void *bucket, __u32 argument, __u32 whim);
 };
 
 /* The shapes of the tables there are; without the functions, which come from their headers. */
@@ -527,17 +527,22 @@ enum {
 	TABLE_NO_VICTIM = TABLE_SLOTS,
 };
 
-/* The entry of `bucket` that is given up first: its rank above its slot, TABLE_NO_VICTIM if
- * all are worth keeping. */
+/*
+ * The entry of `bucket` that is given up first: its rank above its slot, TABLE_NO_VICTIM if
+ * all are worth keeping. Of equals, `whim` decides (its lower bits, the new key's hash): were it
+ * the place, each newcomer of a flood would have to go for the next one.
+ */
 static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u32 argument,
-					  const struct table_shape shape)
+					  __u32 whim, const struct table_shape shape)
 {
 	__u32 best = TABLE_NO_VICTIM;
+
+	whim &= (1 << TABLE_SLOT_BITS) - 1;
 
 	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
 		__u32 worth = rank(table_entry(bucket, slot, shape), argument)
 				      << TABLE_SLOT_BITS |
-			      slot;
+			      (slot ^ whim);
 		__s64 higher = ((__s64)best - worth) >> 63;
 
 		/* Without a branch, whose two ways the verifier of Linux 6.1 would follow again for
@@ -545,7 +550,7 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 		barrier_var(higher);
 		best ^= (best ^ worth) & higher;
 	}
-	return best;
+	return best == TABLE_NO_VICTIM ? TABLE_NO_VICTIM : best ^ whim;
 }
 
 /* Where a key goes in its first bucket: home, or next to it, or the lowest free slot; or
@@ -576,8 +581,8 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 	__u32 slot = TABLE_SLOTS;
 
 	if (used >= TABLE_SLOTS && second_used >= TABLE_SLOTS) {
-		__u32 victim = shape.victim(first, rank_argument);
-		__u32 other = shape.victim(second, rank_argument);
+		__u32 victim = shape.victim(first, rank_argument, place->home);
+		__u32 other = shape.victim(second, rank_argument, place->home);
 
 		bucket = other > victim ? second : first;
 		slot = table_slot(other > victim ? other : victim);

@@ -51,7 +51,10 @@ class Model {
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
-    bool established(uint8_t protocol) const { return answered && (protocol != kProtoTcp || confirmed); }
+    // Whoever ends it has taken it for open.
+    bool established(uint8_t protocol) const {
+      return answered && (protocol != kProtoTcp || confirmed || fin[0] || fin[1]);
+    }
     Ends key(bool reply) const { return reply ? Ends{endpoint, source} : Ends{client, frontend}; }
     Ends answer(bool reply) const { return reply ? Ends{frontend, client} : Ends{source, endpoint}; }
   };
