@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "agent/kernel/call.h"
@@ -35,6 +36,14 @@ std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& befor
   return found;
 }
 
+// Each set of constants has its own maps and programs, all of which stay open.
+void allow_many_files() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit)) give_up("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit)) give_up("setrlimit");
+}
+
 class KernelDataPlane final : public DataPlane {
  public:
   explicit KernelDataPlane(const Network& network)
@@ -44,6 +53,7 @@ class KernelDataPlane final : public DataPlane {
     CPU_ZERO(&here);
     CPU_SET(sched_getcpu(), &here);
     if (sched_setaffinity(0, sizeof here, &here)) give_up("sched_setaffinity");
+    allow_many_files();
   }
 
   void reset(const abi::node_config& config) override {
