@@ -185,6 +185,52 @@ struct service_endpoint {
 };
 MAGLANE_ASSERT_SIZE(struct service_endpoint, 24);
 
+/* ---- masquerade: what pods send to the outside ------------------------------------ */
+
+/* Which of it leaves with the node's address. */
+enum network_model {
+	NETWORK_NONE = 0,      /* nothing */
+	NETWORK_KUBENET = 1,   /* what goes to neither pod, service nor node of the cluster */
+	NETWORK_AZURE_CNI = 2, /* what leaves the virtual network, too */
+	NETWORK_CUSTOM = 3,    /* what leaves a list of ranges */
+};
+
+/* Map "masquerade_ranges", longest-prefix trie: destinations that see a pod's own address. The
+ * prefix covers the family whole and then the first bits of the address. The value says nothing. */
+enum { MASQUERADE_RANGE_BITS = 32 }; /* of the prefix before the address */
+
+struct masquerade_range_key {
+	__u32 prefix_bits; /* MASQUERADE_RANGE_BITS and the length of the range */
+	__u32 family;	   /* enum family */
+	__be32 addr_be[4];
+};
+MAGLANE_ASSERT_SIZE(struct masquerade_range_key, 24);
+
+/* Map "egress_addresses", hash by the ifindex of an uplink: the node's addresses there. 0: none. */
+struct egress_address {
+	__be32 addr4_be;
+	__be32 addr6_be[4];
+};
+MAGLANE_ASSERT_SIZE(struct egress_address, 20);
+
+/* Map "port_shortages", LRU hash: whom connections could not be opened to lately, since all source
+ * ports towards there were taken. */
+struct port_shortage_key {
+	__be32 addr_be[4];   /* the remote end */
+	__be32 source_be[4]; /* as whom */
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family; /* enum family */
+};
+MAGLANE_ASSERT_SIZE(struct port_shortage_key, 36);
+
+struct port_shortage {
+	__u32 slot; /* of the last search through all ports; in it nobody searches again */
+	__u32 pad;
+	__u64 packets; /* dropped, ever */
+};
+MAGLANE_ASSERT_SIZE(struct port_shortage, 16);
+
 /* ---- Maglev tables ------------------------------------------------------- */
 
 enum { MAGLEV_LINE_ENTRIES = 16 };
@@ -292,6 +338,8 @@ enum flow_flag {
 	FLOW_SNAT = 1 << 1,  /* the client's address or port is translated as well */
 	FLOW_NODE = 1 << 2,  /* the endpoint is this node's own stack: what goes there is
 			      * delivered, what comes back is met where it leaves a device */
+	FLOW_MASQUERADE = 1 << 3, /* of a pod to the outside: the source is the node's address on
+				   * the device that it leaves by */
 };
 
 /* What has been seen of the connection in this direction. */
@@ -421,7 +469,10 @@ struct node_state {
 	__u32 flow_bits_generation; /* 0 or 1: where new flows are noted */
 	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
 	struct prefix pod_cidrs[NODE_POD_CIDRS]; /* of the Node object; see PODS_BY_NODE_CIDR */
-	__u32 pad2[10];
+	__u32 network_model;	   /* enum network_model; this and the ports: as in node_config, for people */
+	__u16 snat_port_min[2];
+	__u16 snat_port_count[2];
+	__u32 pad2[7];
 };
 MAGLANE_ASSERT_SIZE(struct node_state, 192);
 
@@ -515,7 +566,8 @@ struct node_config {
 	 * are reasons for. */
 	__u32 refusals_per_second;
 	__u8 socket_translation; /* enum socket_translation */
-	__u8 pad[7];
+	__u8 network_model;	 /* enum network_model */
+	__u8 pad[6];
 	__u64 netns_cookie; /* of the node's own network namespace */
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
@@ -561,7 +613,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 856);
 	X(NO_BACKEND, "no_backend", DROP, "a Maglev table names a backend that is gone")               \
 	X(FLOW_TABLE_FULL, "flow_table_full", DROP, "no room for a new flow")                          \
 	X(TABLE_BUSY, "table_busy", DROP, "a bucket's lock or a whole copy of an entry could not be had") \
-	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the endpoint")          \
+	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the destination")          \
 	X(NO_SOURCE_ADDRESS, "no_source_address", DROP, "the node has no address of the family to translate to") \
 	X(TTL_EXCEEDED, "ttl_exceeded", DROP, "TTL or hop limit used up")                              \
 	X(NO_ROUTE, "no_route", DROP, "no route to the translated destination")                        \

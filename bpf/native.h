@@ -49,6 +49,9 @@ extern struct native_map devices;
 extern struct native_map source_ranges;
 extern struct native_map affinity;
 extern struct native_map gone_endpoints;
+extern struct native_map masquerade_ranges;
+extern struct native_map egress_addresses;
+extern struct native_map port_shortages;
 extern struct native_map counters;
 extern struct native_map scratches;
 

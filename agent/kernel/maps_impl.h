@@ -31,6 +31,9 @@ enum MapIndex {
   kGoneEndpoints,
   kCounters,
   kSockets,
+  kMasqueradeRanges,
+  kEgressAddresses,
+  kPortShortages,
   kMapCount
 };
 
