@@ -293,8 +293,8 @@ void later_fragments_of_nobody(Scenario& s) {
 
 void large_packets_stay_large(Scenario& s) {
   model(s, NETWORK_KUBENET);
-  const Packet large = s.later(pod(s), s.outside()).payload_size(4200);
-  s.arrive({large.bytes(), kPod0, 3}, true).sent(large.from(s.node(40000)).hop());
+  const Packet large = s.later(pod(s), s.outside()).payload_size(2800);
+  s.arrive({large.bytes(), kPod0, 2}, true).sent(large.from(s.node(40000)).hop());
 }
 
 void too_long_for_the_way(Scenario& s) {
