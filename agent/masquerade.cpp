@@ -2,6 +2,7 @@
 #include "agent/masquerade.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 
@@ -19,9 +20,13 @@ void add_node(std::set<Cidr>& ranges, const v1::Node& node) {
   if (!node.spec().pod_cidr().empty()) add(ranges, node.spec().pod_cidr());
 }
 
+// "TCP 203.0.113.10:443 from 192.168.100.1"; an echo has no port there.
 std::string describe(const PortShortage& shortage) {
+  const std::string source = shortage.source.to_string();
+  if (shortage.protocol == IPPROTO_ICMP || shortage.protocol == IPPROTO_ICMPV6)
+    return fmt::format("ICMP {} from {}", shortage.remote.to_string(), source);
   return fmt::format("{} {} from {}", to_string(static_cast<Protocol>(shortage.protocol)),
-                     shortage.remote.with_port(shortage.port), shortage.source.to_string());
+                     shortage.remote.with_port(shortage.port), source);
 }
 
 }  // namespace

@@ -379,7 +379,8 @@ void Reconciler::attach() {
   pod_complaints_ = pod_namespaces_.update(pods ? view_.devices : std::vector<WantedDevice>{});
   // A device may have gone meanwhile; the network's news of that will come.
   for (const Status& attached :
-       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_),
+       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_,
+                        config_.network_model != MasqueradeModel::none),
         socket_hooks_.attach()}) {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }

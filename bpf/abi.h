@@ -339,7 +339,8 @@ enum flow_flag {
 	FLOW_NODE = 1 << 2,  /* the endpoint is this node's own stack: what goes there is
 			      * delivered, what comes back is met where it leaves a device */
 	FLOW_MASQUERADE = 1 << 3, /* of a pod to the outside: the source is the node's address on
-				   * the device that it leaves by */
+				   * the device that it leaves by. With FLOW_NODE: of the node
+				   * itself, whose own port a pod's connection has */
 };
 
 /* What has been seen of the connection in this direction. */
@@ -598,6 +599,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 856);
 	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \
 	X(DELIVERED, "delivered", PASS, "translated, and on to an endpoint in the node's own network") \
 	X(NODE_REPLY, "node_reply", PASS, "from an endpoint in the node's own network, translated as it leaves") \
+	X(NODE_PORT_CHANGED, "node_port_changed", PASS, "of the node's own, by another source port, since a pod's connection has its own towards there") \
 	X(NO_ENDPOINT, "no_endpoint", REJECT, "the frontend has no endpoint")                          \
 	X(UNUSED_PORT, "unused_port", REJECT, "a service address, but no such port")                   \
 	X(TOO_BIG, "too_big", REJECT, "longer than the next hop's MTU, of which its sender is told")   \

@@ -344,7 +344,8 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	/* The reply of an endpoint here does not come in from anywhere. */
-	if (flow_body(&flow->answer, family)->flags & FLOW_REPLY)
+	if ((flow_body(&flow->answer, family)->flags & (FLOW_REPLY | FLOW_MASQUERADE)) ==
+	    FLOW_REPLY)
 		return pass(ctx, REASON_NOT_OURS);
 	if ((int)CTX_HOOK == (int)HOOK_XDP)
 		return pass(ctx, REASON_TO_TC);

@@ -158,6 +158,22 @@ void a_port_that_a_socket_of_the_node_has(Scenario& s) {
   s.pod(s.first(pod(s), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
 }
 
+// What the node opens from a port that a pod has towards there: each gets its own answers.
+void a_port_that_the_node_wants_later(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  const Outcome out = s.leave(s.first(s.node(40000), s.outside()), kUp0);
+  const HostPort changed = s.node(parse(out.last().frame).source_port);
+  EXPECT_NE(changed.port, 40000);
+  out.let_out(REASON_NODE_PORT_CHANGED, s.first(changed, s.outside()));
+  s.uplink(s.answer(s.outside(), changed)).delivered(s.answer(s.outside(), s.node(40000)));
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s)).hop());
+  s.leave(s.later(s.node(40000), s.outside()), kUp0)
+      .let_out(REASON_NODE_PORT_CHANGED, s.later(changed, s.outside()));
+  s.leave(s.first(s.node(40001), s.outside()), kUp0).let_out(REASON_NOT_OURS, s.first(s.node(40001), s.outside()));
+  s.leave(s.first(s.node(40000), s.outside(80)), kUp0).let_out(REASON_NOT_OURS, s.first(s.node(40000), s.outside(80)));
+}
+
 // One connection for each port, and then none; all of it through ports that do not lie together.
 void every_port_of_the_range(Scenario& s) {
   model(s, NETWORK_KUBENET);
@@ -323,6 +339,7 @@ std::vector<Case> masquerade_cases() {
       {"point19_not_to_many", not_to_many},
       {"point19_the_own_port_unless_another_has_it", the_own_port_unless_another_has_it},
       {"point19_a_port_that_a_socket_of_the_node_has", a_port_that_a_socket_of_the_node_has, Case::no_sctp},
+      {"point19_a_port_that_the_node_wants_later", a_port_that_the_node_wants_later},
       {"point19_every_port_of_the_range", every_port_of_the_range},
       {"point19_an_answer_to_the_outside", an_answer_to_the_outside, Case::tcp_only},
       {"point19_a_reset_of_nobody", a_reset_of_nobody, Case::tcp_only},

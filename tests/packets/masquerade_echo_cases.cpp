@@ -55,6 +55,17 @@ void two_pods_of_one_identifier(Scenario& s) {
   s.uplink(echo_reply(s, s.outside(), s.node(), kId)).sent(echo_reply(s, s.outside(), s.local(0), kId).hop());
 }
 
+void the_node_asks_by_the_identifier_of_a_pod(Scenario& s) {
+  kubenet(s);
+  s.pod(echo(s, s.local(), s.outside(), kId)).sent(echo(s, s.node(), s.outside(), kId).hop());
+  const Outcome out = s.leave(echo(s, s.node(), s.outside(), kId), kUp0);
+  const uint16_t id = id_of(out);
+  EXPECT_NE(id, kId);
+  out.let_out(REASON_NODE_PORT_CHANGED, echo(s, s.node(), s.outside(), id));
+  s.uplink(echo_reply(s, s.outside(), s.node(), id)).delivered(echo_reply(s, s.outside(), s.node(), kId));
+  s.leave(echo_reply(s, s.node(), s.outside(), kId), kUp0).let_out(REASON_NOT_OURS, echo_reply(s, s.node(), s.outside(), kId));
+}
+
 // 0 stands for nothing: a reply that has it is nobody's.
 void identifier_0(Scenario& s) {
   kubenet(s);
@@ -128,6 +139,8 @@ std::vector<Case> masquerade_echo_cases() {
   return {
       {"point19_echo_to_the_outside_and_back", to_the_outside_and_back, Case::udp_only},
       {"point19_echo_two_pods_of_one_identifier", two_pods_of_one_identifier, Case::udp_only},
+      {"point19_echo_the_node_asks_by_the_identifier_of_a_pod", the_node_asks_by_the_identifier_of_a_pod,
+       Case::udp_only},
       {"point19_echo_identifier_0", identifier_0, Case::udp_only},
       {"point19_echo_others_are_left_alone", others_are_left_alone, Case::udp_only},
       {"point19_echo_none_is_followed_without_masquerade", none_is_followed_without_masquerade, Case::udp_only},
