@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What leaves a device: replies of endpoints in the node's own network, which come out of its
- * stack with the endpoint's address and must leave with the one that the client asked. All
- * other packets of flows were translated where they came in.
+ * stack with the endpoint's address and must leave with the one that the client asked, and
+ * its ICMP errors about what the client sent. All other packets of flows were translated where
+ * they came in.
  *
  * And on uplinks, where pods are masqueraded: what the node itself opens to where a pod's
  * connection has the node's address and that very port. The stack knows nothing of those; so
@@ -14,8 +15,24 @@
 #include "bpf/count.h"
 #include "bpf/filter.h"
 #include "bpf/forward.h"
+#include "bpf/fragment.h"
+#include "bpf/icmp.h"
 #include "bpf/nat.h"
 #include "bpf/parse.h"
+
+static __always_inline int is_node_reply(union any_flow *flow, int family)
+{
+	const __u8 wanted = FLOW_REPLY | FLOW_NODE;
+
+	return (flow_body(flow, family)->flags & wanted) == wanted;
+}
+
+static __always_inline int is_node_masquerade(union any_flow *flow, int family)
+{
+	const __u8 mask = FLOW_REPLY | FLOW_NODE | FLOW_MASQUERADE;
+
+	return (flow_body(flow, family)->flags & mask) == (FLOW_NODE | FLOW_MASQUERADE);
+}
 
 /* Whether a packet of the node's own opens something whose replies would be taken for those of a
  * connection that is translated. */
@@ -71,13 +88,6 @@ static __noinline int node_open6(ctx_t *ctx, struct packet *packet, struct flow 
 	return node_open_of(ctx, packet, flow, FAMILY_IPV6);
 }
 
-static __always_inline int is_node_masquerade(__u8 flags)
-{
-	const __u8 mask = FLOW_REPLY | FLOW_NODE | FLOW_MASQUERADE;
-
-	return (flags & mask) == (FLOW_NODE | FLOW_MASQUERADE);
-}
-
 /* A packet of the node's own that is no reply of an endpoint: what becomes of it. */
 static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct flow *flow,
 				       enum table_result found, int family)
@@ -85,7 +95,7 @@ static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct
 	const int opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	int reason;
 
-	if (found == TABLE_DONE && !is_node_masquerade(flow_body(&flow->answer, family)->flags))
+	if (found == TABLE_DONE && !is_node_masquerade(&flow->answer, family))
 		return pass(ctx, REASON_NOT_OURS);
 	if (found == TABLE_DONE && opens && seen_closed(meta_seen(flow->meta))) {
 		flow_remove_pair(&packet->tuple, flow, family);
@@ -103,9 +113,47 @@ static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct
 	return translate_in_place(ctx, packet, flow, REASON_NODE_PORT_CHANGED, family);
 }
 
+/* UNUSUAL: the packet goes on as those do that parse knows; or the program's return value. */
+static __always_inline int egress_unparsed_of(ctx_t *ctx, struct packet *packet,
+					      enum parsed parsed, int family)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+
+	if (parsed == PARSED_NO_ADDRESS || !scratch)
+		return pass(ctx, REASON_NOT_OURS);
+	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
+	if (parsed != PARSED_OTHER_PROTOCOL || !is_icmp(packet, family))
+		return pass(ctx, REASON_NOT_OURS);
+	switch (icmp_find_flow(ctx, packet, scratch, family)) {
+	case TABLE_DONE:
+		if (is_node_reply(&scratch->other.answer, family) ||
+		    is_node_masquerade(&scratch->other.answer, family))
+			return icmp_translate_in_place(ctx, packet, scratch, REASON_NODE_REPLY,
+						       family);
+		return pass(ctx, REASON_NOT_OURS);
+	case TABLE_BUSY:
+		return drop(ctx, REASON_TABLE_BUSY);
+	default:
+		if (config.network_model && parse_echo(ctx, packet, family) == PARSED_OK)
+			return UNUSUAL;
+		return pass(ctx, REASON_NOT_OURS);
+	}
+}
+
+static __noinline int egress_unparsed4(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+{
+	return egress_unparsed_of(ctx, packet, parsed, FAMILY_IPV4);
+}
+
+static __noinline int egress_unparsed6(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+{
+	return egress_unparsed_of(ctx, packet, parsed, FAMILY_IPV6);
+}
+
 static __always_inline int egress_family(ctx_t *ctx, int family)
 {
-	const __u8 wanted = FLOW_REPLY | FLOW_NODE;
 	struct packet packet;
 	enum table_result found;
 	enum parsed parsed;
@@ -113,14 +161,13 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 
 	packet.from_pod = 0;
 	parsed = parse(ctx, &packet, family);
-	if (parsed == PARSED_OTHER_PROTOCOL &&
-	    *tuple_protocol(&packet.tuple, family) == IPPROTO_SCTP)
-		parsed = parse_sctp(ctx, &packet, family);
-	else if (config.network_model && parsed == PARSED_OTHER_PROTOCOL &&
-		 *tuple_protocol(&packet.tuple, family) == icmp_protocol(family))
-		parsed = parse_echo(ctx, &packet, family);
-	if (parsed != PARSED_OK)
-		return pass(ctx, REASON_NOT_OURS);
+	if (parsed != PARSED_OK) {
+		int verdict = family == FAMILY_IPV4 ? egress_unparsed4(ctx, &packet, parsed) :
+						      egress_unparsed6(ctx, &packet, parsed);
+
+		if (verdict != UNUSUAL)
+			return verdict;
+	}
 	if (!filter_may_be_ours(tuple_src(&packet.tuple, family), tuple_dst(&packet.tuple, family),
 				family))
 		return pass(ctx, REASON_NOT_OURS);
@@ -128,9 +175,9 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (config.network_model && ctx_is_own(ctx) &&
-	    (found != TABLE_DONE || (flow_body(&flow.answer, family)->flags & wanted) != wanted))
+	    (found != TABLE_DONE || !is_node_reply(&flow.answer, family)))
 		return egress_node(ctx, &packet, &flow, found, family);
-	if (found != TABLE_DONE || (flow_body(&flow.answer, family)->flags & wanted) != wanted)
+	if (found != TABLE_DONE || !is_node_reply(&flow.answer, family))
 		return pass(ctx, REASON_NOT_OURS);
 	note(ctx, &packet, &flow, family);
 	return translate_in_place(ctx, &packet, &flow, REASON_NODE_REPLY, family);

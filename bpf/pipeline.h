@@ -72,8 +72,6 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	}
 }
 
-enum { UNUSUAL = 100 }; /* no program's return value */
-
 /* UNUSUAL: the packet goes on as those do that parse knows; or the program's return value. */
 static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum parsed parsed,
 				       int family)
@@ -82,23 +80,14 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum p
 
 	if (parsed == PARSED_NO_ADDRESS || !scratch)
 		return pass(ctx, REASON_NOT_OURS);
-	if (parsed == PARSED_FRAGMENT) {
-		parsed = fragment_parse(ctx, packet, &scratch->fragment_key, family);
-		if (parsed == PARSED_OK)
-			return UNUSUAL;
-	}
-	if (parsed == PARSED_OTHER_PROTOCOL) {
-		const __u8 protocol = *tuple_protocol(&packet->tuple, family);
-		int verdict = ICMP_UNRELATED;
+	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
+	if (parsed == PARSED_OTHER_PROTOCOL && is_icmp(packet, family)) {
+		int verdict = icmp_error(ctx, packet, family);
 
-		if (protocol == IPPROTO_SCTP)
-			parsed = parse_sctp(ctx, packet, family);
-		else if (protocol == icmp_protocol(family))
-			verdict = icmp_error(ctx, packet, family);
-		if (config.network_model && protocol == icmp_protocol(family) &&
-		    verdict == ICMP_UNRELATED)
-			parsed = parse_echo(ctx, packet, family);
-		if (parsed == PARSED_OK)
+		if (verdict == ICMP_UNRELATED && config.network_model &&
+		    parse_echo(ctx, packet, family) == PARSED_OK)
 			return UNUSUAL;
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
@@ -317,8 +306,10 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);
-	if (reason == REASON_COUNT)
+	if (reason == REASON_COUNT) {
+		count_connection(connection->service_id);
 		return 1;
+	}
 	*verdict = reason == REASON_NOT_OURS ? pass(ctx, reason) : drop(ctx, reason);
 	return 0;
 }
