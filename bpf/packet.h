@@ -32,6 +32,7 @@ enum packet_kind {
 	PACKET_FIRST_FRAGMENT = 1 << 0,
 	PACKET_LATER_FRAGMENT = 1 << 1, /* without a layer 4 header */
 	PACKET_SCTP = 1 << 2,
+	PACKET_ECHO = 1 << 3, /* ICMP or ICMPv6 echo, request or reply: see parse_echo */
 	PACKET_OPTIONS = 1 << 4, /* IP options or extension headers before layer 4 */
 };
 
