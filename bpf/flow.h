@@ -824,10 +824,20 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 		flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
 		break;
 	case TABLE_DONE:
-		if (flow_is_twin(twin->answer.words, key, family))
+		if (flow_is_twin(twin->answer.words, key, family)) {
 			flow_touch(twin_key, twin, family);
-		else
-			flow_remove_found(key, flow->location, flow->meta, family);
+			break;
+		}
+		/* A reply of an endpoint, whose own flow was lost, was taken for something that it
+		 * opens to the outside. */
+		if (config.network_model && flow_body(&twin->answer, family)->flags & FLOW_MASQUERADE &&
+		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE)) {
+			flow_remove_pair(twin_key, twin, family);
+			flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
+			flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
+			break;
+		}
+		flow_remove_found(key, flow->location, flow->meta, family);
 		break;
 	default:
 		break;
