@@ -829,10 +829,10 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 			break;
 		}
 		/* A reply of an endpoint, whose own flow was lost, was taken for something that it
-		 * opens to the outside. */
+		 * opens to the outside. That one's other direction is left to age. */
 		if (config.network_model && flow_body(&twin->answer, family)->flags & FLOW_MASQUERADE &&
 		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE)) {
-			flow_remove_pair(twin_key, twin, family);
+			flow_remove_found(twin_key, twin->location, twin->meta, family);
 			flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
 			flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
 			break;
