@@ -7,7 +7,8 @@
  *
  * What is not followed stays as it is: packets that leave by no uplink, and those of
  * connections that were opened from outside, to the pod's own address. Of TCP the second is
- * told by the pod's SYN and ACK, which makes flows that change nothing, for what comes after.
+ * told by the pod's SYN and ACK, which makes flows that change nothing, for what comes after;
+ * and what comes in the middle of a connection that nobody knows is none that began here.
  */
 #ifndef MAGLANE_MASQUERADE_H
 #define MAGLANE_MASQUERADE_H
@@ -58,10 +59,10 @@ static __always_inline enum masquerade masquerade_of(ctx_t *ctx, struct packet *
 
 	if (!config.network_model || !packet->from_pod)
 		return MASQUERADE_NOT;
-	if (protocol == IPPROTO_TCP && packet->tcp_flags & TCP_RST)
-		return MASQUERADE_NOT; /* there is nothing to go on */
-	if (protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		result = MASQUERADE_INBOUND;
+	if (protocol == IPPROTO_TCP && packet->tcp_flags & TCP_SYN)
+		result = packet->tcp_flags & TCP_ACK ? MASQUERADE_INBOUND : MASQUERADE_SOURCE;
+	else if (protocol == IPPROTO_TCP)
+		result = MASQUERADE_KNOWN;
 	/* An echo reply: whoever asked knows the pod's address. */
 	if (*packet_kind(packet, family) & PACKET_ECHO && *tuple_dst_port(&packet->tuple, family))
 		return MASQUERADE_NOT;
@@ -72,11 +73,24 @@ static __always_inline enum masquerade masquerade_of(ctx_t *ctx, struct packet *
 }
 
 /* Later fragments whose first one nobody knows must not leave with the pod's address. */
-static __always_inline int fragment_would_leak(struct packet *packet, struct scratch *scratch,
-					       int family)
+static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet,
+					       struct scratch *scratch, int family)
 {
-	return config.network_model && packet->from_pod &&
-	       is_outside(tuple_dst(&packet->tuple, family), &scratch->masquerade_range, family);
+	union any_flow *as_it_is = &scratch->other.answer;
+	__u32 ifindex;
+	long error;
+
+	if (!config.network_model || !packet->from_pod ||
+	    !is_outside(tuple_dst(&packet->tuple, family), &scratch->masquerade_range, family))
+		return 0;
+	flow_body(as_it_is, family)->flags = 0;
+	addr_copy(flow_src(as_it_is, family), tuple_src(&packet->tuple, family), family);
+	addr_copy(flow_dst(as_it_is, family), tuple_dst(&packet->tuple, family), family);
+	error = route_lookup(ctx, packet, as_it_is, &scratch->route, family);
+	if (error && error != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return 0;
+	ifindex = scratch->route.ifindex;
+	return bpf_map_lookup_elem(&egress_addresses, &ifindex) != NULL;
 }
 
 /*

@@ -24,6 +24,9 @@ enum {
 	UNANSWERED_SLOTS = 2,
 	/* After so many ports that are taken, it is asked whether somebody has just tried them all. */
 	SHORTAGE_CHECK = 64,
+	/* Among so many ports a packet's own is looked for. Where it is further on, the answers
+	 * that come see to it. */
+	KNOWN_TRIES = 16,
 };
 
 static __always_inline __u32 source_ports(void)
@@ -142,6 +145,19 @@ static __always_inline void shortage_note(struct scratch *scratch, int family)
 	bpf_map_update_elem(&port_shortages, &scratch->shortage_key, &scratch->shortage, 0);
 }
 
+/* Whether the tuple is the connection's own, whose forward flow was lost. */
+static __always_inline int reserve_known(struct reservation *reservation, struct flow *other,
+					 int family)
+{
+	if (flow_find(&reservation->reverse, other, family) != TABLE_DONE ||
+	    !flow_same_answer(&other->answer, &reservation->flow, family))
+		return 0;
+	reservation->seen = seen_by_twin(meta_seen(other->meta));
+	reservation->found = 1;
+	reservation->reason = REASON_COUNT;
+	return 1;
+}
+
 /* What the search needs of its caller. */
 struct port_search {
 	ctx_t *ctx;
@@ -178,6 +194,8 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 	if (!port)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
+	if (reservation->only_known)
+		return reserve_known(reservation, &scratch->other, family);
 	if (reservation->source_translated &&
 	    node_socket_has(search->ctx, reverse, &scratch->socket, family))
 		return 0;
@@ -265,7 +283,12 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
 	*tuple_protocol(reverse, family) = protocol;
 
-	reserve(ctx, source_ports() + reservation->tries_own, family);
+	reservation->only_known = connection->masquerade == MASQUERADE_KNOWN;
+	reserve(ctx, reservation->only_known ? KNOWN_TRIES :
+					       source_ports() + reservation->tries_own,
+		family);
+	if (reservation->only_known)
+		return reservation->reason == REASON_COUNT ? REASON_COUNT : REASON_NOT_OURS;
 	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
 		reservation->first = reservation->doubtful_n;
 		reservation->last_resort = 1;

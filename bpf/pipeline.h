@@ -50,7 +50,7 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
-		if (parsed == PARSED_FRAGMENT && fragment_would_leak(packet, scratch, family))
+		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, scratch, family))
 			return drop(ctx, REASON_FRAGMENT);
 		if (parsed == PARSED_ECHO)
 			return leave(ctx, packet, scratch, family);
@@ -292,6 +292,9 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 	} else if (!(backend->flags & BACKEND_LOCAL)) {
 		connection->masquerade =
 			masquerade_of(ctx, packet, connection->dst_be, scratch, family);
+		/* It opens a connection, whatever its flags say. */
+		if (connection->masquerade)
+			connection->masquerade = MASQUERADE_SOURCE;
 	}
 	return 1;
 }

@@ -24,6 +24,7 @@ enum {
 enum masquerade {
 	MASQUERADE_NOT = 0,
 	MASQUERADE_SOURCE,  /* with the node's address */
+	MASQUERADE_KNOWN,   /* the same, if their connection's other direction is there */
 	MASQUERADE_INBOUND, /* as they are: they answer a connection from outside */
 };
 
@@ -57,6 +58,8 @@ struct reservation {
 	__u8 flags;	  /* enum flow_flag: what both directions have */
 	__u8 tries_own;	  /* 1: the client's own port comes first */
 	__u8 gave_up;	  /* before all ports were tried */
+	__u8 only_known;  /* the reverse flow is there already, or the packet is nobody's */
+	__u8 pad[3];
 	__u32 doubtful_n;
 	__u32 first; /* what the search counts from */
 };

@@ -128,6 +128,9 @@ void what_leaves_by_no_uplink(Scenario& s) {
   s.plane.erase_key("egress_addresses", uint32_t{kUp0});
   s.pod(s.first(pod(s), s.outside())).passed(REASON_NOT_OURS);
   s.pod(s.first(pod(s), s.pick("203.0.113.1:80", "[2001:db8:ffff::1]:80"))).passed(REASON_NOT_OURS);  // no route
+  const Packet whole = s.first(pod(s), s.outside()).dont_fragment(false).payload_size(200);
+  s.pod(whole.part(0, 64)).passed(REASON_NOT_OURS);
+  s.pod(whole.part(64, 64)).passed(REASON_NOT_OURS);
   EXPECT_EQ(s.flow_count(), 0U);
 }
 
@@ -221,10 +224,25 @@ void a_reset_of_nobody(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 0U);
 }
 
-// Of a connection whose flows are gone: from the port that it had.
+// It is none that began here: the answer to one from outside, or somebody else translates it.
 void in_the_middle_of_a_connection(Scenario& s) {
   model(s, NETWORK_KUBENET);
-  s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
+  s.pod(s.later(pod(s), s.outside())).passed(REASON_NOT_OURS);
+  EXPECT_EQ(s.flow_count(), 0U);
+}
+
+// An endpoint's answer whose flow was lost is no connection of its own.
+void a_lost_reply_of_a_service(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.local()).hop());
+  s.pod(s.answer(s.local(), s.client())).sent(s.answer(s.node(), s.client()).hop());
+  s.uplink(s.later(s.client(), s.node())).sent(s.later(s.client(), s.local()).hop());
+  s.lose_direction(true);
+  s.pod(s.later(s.local(), s.client()));
+  s.age_flows(1);
+  s.uplink(s.later(s.client(), s.node())).sent(s.later(s.client(), s.local()).hop());
+  s.pod(s.later(s.local(), s.client())).sent(s.later(s.node(), s.client()).hop());
 }
 
 void a_lost_direction_comes_back(Scenario& s) {
@@ -309,6 +327,7 @@ void later_fragments_of_nobody(Scenario& s) {
 
 void large_packets_stay_large(Scenario& s) {
   model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
   const Packet large = s.later(pod(s), s.outside()).payload_size(2800);
   s.arrive({large.bytes(), kPod0, 2}, true).sent(large.from(s.node(40000)).hop());
 }
@@ -317,6 +336,7 @@ void too_long_for_the_way(Scenario& s) {
   model(s, NETWORK_CUSTOM);
   s.cluster.not_masqueraded.clear();
   const HostPort narrow = s.pick("10.4.0.10:80", "[fd04::10]:80");
+  opens_as(s, pod(s), s.node(40000), narrow);
   const Packet packet = s.later(pod(s), narrow).payload_size(1430);
   s.pod(packet).rejected(REASON_TOO_BIG, too_big(packet, 1400));
 }
@@ -343,7 +363,8 @@ std::vector<Case> masquerade_cases() {
       {"point19_every_port_of_the_range", every_port_of_the_range},
       {"point19_an_answer_to_the_outside", an_answer_to_the_outside, Case::tcp_only},
       {"point19_a_reset_of_nobody", a_reset_of_nobody, Case::tcp_only},
-      {"point19_in_the_middle_of_a_connection", in_the_middle_of_a_connection},
+      {"point19_in_the_middle_of_a_connection", in_the_middle_of_a_connection, Case::tcp_only},
+      {"point19_a_lost_reply_of_a_service", a_lost_reply_of_a_service},
       {"point19_a_lost_direction_comes_back", a_lost_direction_comes_back},
       {"point19_the_stack_tells_who_was_too_far", the_stack_tells_who_was_too_far},
       {"point19_strangers_to_the_node_stay_the_nodes", strangers_to_the_node_stay_the_nodes},

@@ -259,8 +259,15 @@ std::string Model::check_masqueraded(const Packet& packet, const Arrival& arriva
   const HostPort& to = packet.destination();
   const HostPort own = packet.source();
   const auto hop = network_.next_hop(to.address);
-  if (tcp_flags(packet) & kRst || !hop || !(network_.device(hop->device).flags & DEVICE_UPLINK))
+  if (!hop || !(network_.device(hop->device).flags & DEVICE_UPLINK))
     return expect(result, Verdict::pass, REASON_NOT_OURS);
+  if (packet.protocol() == kProtoTcp && !(tcp_flags(packet) & kSyn)) {
+    // Of none that began here, unless its other direction says so.
+    const bool known = std::any_of(connections_.begin(), connections_.end(), [&](const Connection& one) {
+      return one.present[1] && one.key(false) == Ends{own, to};
+    });
+    if (!known) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  }
   const bool inbound = (tcp_flags(packet) & (kSyn | kAck)) == (kSyn | kAck);
   const std::string& egress = network_.device(hop->device).addresses[family_ == Family::ipv4 ? 0 : 1];
   const IpAddress as = inbound ? own.address : ip(egress.substr(0, egress.find('/')));
@@ -280,11 +287,13 @@ std::string Model::check_masqueraded(const Packet& packet, const Arrival& arriva
   if (!out.ports || HostPort(out.destination, out.destination_port) != to) return "not sent to where it was for";
   if (source.address != as) return "wrong source address";
   const bool from_range = std::find(range.begin(), range.end(), source.port) != range.end();
-  if (!is_taken(to, HostPort(as, own.port), packet, false) && source.port != own.port)
+  const Position before = holder(to, source);
+  const bool again = before != connections_.end() && before->key(false) == Ends{own, to};
+  if (!again && !is_taken(to, HostPort(as, own.port), packet, false) && source.port != own.port)
     return "source port changed without need";
   if (source.port != own.port && !from_range) return "source port out of the range";
   if (is_taken(to, source, packet, true)) return "source port is taken by a living connection";
-  return check_opened(packet, arrival, result, source, to);
+  return check_opened(packet, arrival, result, source, to, "");
 }
 
 // A pod that goes past the service to an endpoint, from a port that it uses through the service.
@@ -344,12 +353,12 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
   if ((translates || is_taken(endpoint, own, packet, true)) && !from_range) return "source port out of the range";
   if (is_taken(endpoint, source, packet, true)) return "source port is taken by a living connection";
-  return check_opened(packet, arrival, result, source, endpoint);
+  return check_opened(packet, arrival, result, source, endpoint, frontend.service);
 }
 
 // The connection that a first packet has made, or of which it made a lost direction again.
 std::string Model::check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
-                                const HostPort& source, const HostPort& endpoint) {
+                                const HostPort& source, const HostPort& endpoint, const std::string& service) {
   const Position taken = holder(endpoint, source);
   if (taken != connections_.end()) {
     const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
@@ -357,7 +366,7 @@ std::string Model::check_opened(const Packet& packet, const Arrival& arrival, co
     if (own_again) return check_known(taken, false, packet, arrival, result);
     connections_.erase(taken);
   }
-  connections_.push_back({packet.source(), packet.destination(), source, endpoint, frontend.service});
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint, service});
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 

@@ -68,7 +68,7 @@ class Model {
   bool masquerades(const Packet& packet, const Arrival& arrival) const;
   std::string check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
-                           const HostPort& source, const HostPort& endpoint);
+                           const HostPort& source, const HostPort& endpoint, const std::string& service);
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);

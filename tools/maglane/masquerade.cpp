@@ -21,8 +21,9 @@ void add_masquerade(CLI::App& app, Invocation& invocation) {
   CLI::App& object = *app.add_subcommand("masquerade", "How traffic of pods leaves the cluster's network");
   on(object, invocation, [&invocation] { return show(invocation, false); });
   CLI::App& verb = *object.add_subcommand("show", "The model, its ranges, addresses and ports, and the fullest remote ends");
-  auto* all = verb.add_flag("--all", "Every remote end, not the 20 fullest alone");
-  on(verb, invocation, [&invocation, all] { return show(invocation, all->count() > 0); });
+  auto all = std::make_shared<bool>(false);
+  verb.add_flag("--all", *all, "Every remote end, not the 20 fullest alone");
+  on(verb, invocation, [&invocation, all] { return show(invocation, *all); });
 }
 
 }  // namespace maglane::cli
