@@ -341,11 +341,20 @@ Status Reconciler::write_node_state() {
   std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
   for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
     state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
+  // What is no longer so is taken back at once; what is so is said with the next expiry.
+  state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
   epoch_due_ = false;
   return ok_status();
+}
+
+uint32_t Reconciler::shared_hops() const {
+  uint32_t shared = 0;
+  if (network_.model().next_hops_are_shared(Family::ipv4)) shared |= abi::SHARED_HOPS_IPV4;
+  if (network_.model().next_hops_are_shared(Family::ipv6)) shared |= abi::SHARED_HOPS_IPV6;
+  return shared;
 }
 
 void Reconciler::attach() {
@@ -391,7 +400,7 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets());
+    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets(), shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }

@@ -82,6 +82,7 @@ class Reconciler {
   void settle_network();
   void look_at_network();
   Status write_node_state();
+  uint32_t shared_hops() const;  // enum shared_hops
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);

@@ -245,6 +245,7 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
     }
     std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(state.pod_cidrs[i].family);
   }
+  std::atomic_ref<uint32_t>(live.shared_hops).store(state.shared_hops);
   std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
   // Last: a packet that sees the new epoch sees the addresses that belong to it.
   std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);
