@@ -48,12 +48,12 @@ class KernelDataPlane final : public DataPlane {
  public:
   explicit KernelDataPlane(const Network& network)
       : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {
+    allow_many_files();
     // Programs remember on each CPU for itself: a test's packets are to meet on one.
     cpu_set_t here;
     CPU_ZERO(&here);
     CPU_SET(sched_getcpu(), &here);
     if (sched_setaffinity(0, sizeof here, &here)) give_up("sched_setaffinity");
-    allow_many_files();
   }
 
   void reset(const abi::node_config& config) override {
