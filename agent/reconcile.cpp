@@ -2,6 +2,7 @@
 #include "agent/reconcile.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -10,7 +11,9 @@
 #include <cstring>
 #include <utility>
 
+#include "agent/health/exposition.h"
 #include "agent/host_checks.h"
+#include "agent/inspect/inspector.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
 #include "agent/kernel/sock_diag.h"
@@ -69,9 +72,11 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
   if (!maps) return maps.error();
-  return std::unique_ptr<Reconciler>(
+  std::unique_ptr<Reconciler> reconciler(
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
+  if (auto s = reconciler->start_health(); !s) return s.error();
+  return reconciler;
 }
 
 Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir source, NetlinkWatch network,
@@ -98,7 +103,6 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
     status.set_pid(static_cast<uint32_t>(::getpid()));
     status.set_kernel(kernel_release());
   });
-  publish();
 }
 
 const v1::Node* Reconciler::own_node() const {
@@ -107,7 +111,16 @@ const v1::Node* Reconciler::own_node() const {
   return node == model_->nodes.end() ? nullptr : node->second.get();
 }
 
+NodeContext Reconciler::node_context() const {
+  return {config_.node_name, "", view_.primary_addresses(), view_.local_addresses,
+          config_.node_port_addresses};
+}
+
 // ---- when ----------------------------------------------------------------------
+
+void Reconciler::on_source() {
+  if (source_.on_readable()) health_->queued(Instant::now());
+}
 
 void Reconciler::on_network() {
   auto changes = network_.process();
@@ -121,7 +134,8 @@ void Reconciler::on_network() {
 
 Reconciler::Clock::time_point Reconciler::next_due() const {
   Clock::time_point next = expiry_due_;
-  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_}) {
+  for (const Due& due :
+       {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_, listen_due_}) {
     if (due) next = std::min(next, *due);
   }
   if (auto wait = source_.deadline()) next = std::min(next, Clock::now() + *wait);
@@ -130,10 +144,8 @@ Reconciler::Clock::time_point Reconciler::next_due() const {
 
 void Reconciler::run_due() {
   auto is_due = [](const Due& due) { return due && *due <= Clock::now(); };
-  if (auto wait = source_.deadline(); wait && wait->count() <= 0) {
-    model_ = &source_.read();
-    update_due_ = Clock::now();
-  }
+  health_->alive(Instant::now());
+  if (auto wait = source_.deadline(); wait && wait->count() <= 0) read_source();
   if (is_due(network_due_)) settle_network();
   if (is_due(update_due_)) (void)update();
   if (is_due(housekeeping_due_)) {
@@ -143,13 +155,17 @@ void Reconciler::run_due() {
     if (synced_) attach_due_ = Clock::now();
   }
   if (is_due(attach_due_)) attach();
+  if (is_due(listen_due_)) {
+    listen();
+    publish();
+  }
   if (expiry_due_ <= Clock::now()) expire();
   if (is_due(flow_bits_due_)) keep_flow_bits();
 }
 
 Result<uint32_t> Reconciler::resync() {
   source_.look_again();
-  model_ = &source_.read();
+  read_source();
   plan_.reset();
   auto operations = update();
   retry_xdp_ = true;
@@ -159,19 +175,34 @@ Result<uint32_t> Reconciler::resync() {
 
 // ---- the cluster -----------------------------------------------------------------
 
+// Until all was listed once, what is missing may merely not have been seen yet: to act on it
+// would take away what a former agent left in force.
+void Reconciler::read_source() {
+  const ClusterModel& model = source_.read();
+  if (source_.listed()) {
+    model_ = &model;
+    update_due_ = Clock::now();
+  } else {
+    model_complaints_ = model.complaints;
+    publish();
+  }
+}
+
 Result<uint32_t> Reconciler::update() {
   update_due_.reset();
   if (!model_) return Error{"the source was not read yet"};
+  health_->queued(Instant::now());
   Clock::time_point begin = Clock::now();
   look_at_network();
   std::vector<Complaint> complaints = model_->complaints;
-  NodeContext context{config_.node_name, "", view_.primary_addresses(), view_.local_addresses,
-                      config_.node_port_addresses};
-  const ResolvedCluster& cluster = resolver_.resolve(*model_, context, &complaints);
+  health_->set_node(own_node());
+  const ResolvedCluster& cluster = resolver_.resolve(*model_, node_context(), &complaints);
+  health_->resolved(resolver_.changes());
   auto operations = bring_maps_to(cluster, complaints);
   model_complaints_ = std::move(complaints);
   kernel_complaints_.clear();
   if (!operations) {
+    health_->failed(Clock::now() - begin);
     plan_.reset();  // how far it came is not known: compare with the maps themselves next time
     auto wait = update_backoff_.step();
     update_due_ = Clock::now() + wait;
@@ -181,6 +212,8 @@ Result<uint32_t> Reconciler::update() {
     return operations;
   }
   update_backoff_.reset();
+  health_->applied(cluster, Clock::now() - begin, Instant::now());
+  listen();
   board_.note_update(Clock::now() - begin);
   spdlog::info("update: {} changes for {} services in {:.1f} ms", *operations, cluster.size(),
                milliseconds_since(begin));
@@ -278,6 +311,7 @@ void Reconciler::settle_network() {
   epoch_due_ |= (changes & CHANGED_NEXT_HOPS) != 0;
   NodeNetwork before = view_;
   look_at_network();
+  if (!model_) return;  // the first update sees it, and then knows the Node object as well
   if (auto s = write_node_state(); !s) {
     spdlog::error("{}", s.error().message);
     network_due_ = Clock::now() + kExpiryInterval;
@@ -285,7 +319,7 @@ void Reconciler::settle_network() {
   if (view_.devices != before.devices && synced_) attach_due_ = Clock::now();
   bool addresses = view_.local_addresses != before.local_addresses ||
                    view_.primary_addresses() != before.primary_addresses();
-  if (addresses && model_) update_due_ = Clock::now();
+  if (addresses) update_due_ = Clock::now();
   if (view_ != before) publish();
 }
 
@@ -345,7 +379,10 @@ void Reconciler::attach() {
     attach_due_ = Clock::now() + attach_backoff_.step();
   }
   publish();
-  if (!std::exchange(synced_, true)) board_.set_synced();
+  if (std::exchange(synced_, true)) return;
+  board_.set_synced();
+  // To compare everything with the maps took much memory, and is not needed again.
+  ::malloc_trim(0);
 }
 
 void Reconciler::log_attachments(const std::vector<Attachment>& before) {
@@ -374,12 +411,60 @@ void Reconciler::expire() {
   if (failed_before == expiry_complaints_.empty()) publish();
 }
 
+// ---- health ------------------------------------------------------------------------
+
+Status Reconciler::start_health() {
+  std::vector<Family> families;
+  if (options_.ipv4) families.push_back(Family::ipv4);
+  if (options_.ipv6) families.push_back(Family::ipv6);
+  const auto read = [bpffs = config_.bpffs]() -> Result<std::vector<prometheus::MetricFamily>> {
+    auto inspector = inspect::Inspector::open(bpffs);
+    if (!inspector) return inspector.error();
+    return data_plane_families(*inspector);
+  };
+  const Instant now = Instant::now();
+  health_ = std::make_unique<HealthMonitor>(
+      std::move(families), std::chrono::seconds(config_.healthz_timeout), MAGLANE_VERSION, read, now);
+  health_->queued(now);  // the first update
+  auto servers = HealthServers::start(*health_, {config_.healthz_address, config_.metrics_address});
+  if (!servers) return servers.error();
+  servers_ = std::move(*servers);
+  listen();
+  publish();
+  return ok_status();
+}
+
+// A port that is taken is no reason to end: whoever has it may go.
+void Reconciler::listen() {
+  listen_due_.reset();
+  std::optional<std::vector<IpAddress>> addresses;
+  if (!config_.node_port_addresses.empty() && model_)
+    addresses = node_view(*model_, node_context()).node_port_addresses;
+  listen_complaints_ = servers_->listen(addresses);
+  if (listen_complaints_.empty()) {
+    listen_backoff_.reset();
+  } else {
+    listen_due_ = Clock::now() + listen_backoff_.step();
+  }
+  const std::vector<Complaint> claims = health_->complaints();
+  listen_complaints_.insert(listen_complaints_.end(), claims.begin(), claims.end());
+}
+
+void Reconciler::describe_health(v1::Status& status) const {
+  v1::Health* health = status.mutable_health();
+  health_->describe(Instant::now(), health);
+  const auto text = [](const auto& address) { return address ? address->to_string() : ""; };
+  health->set_healthz_address(text(config_.healthz_address));
+  health->set_metrics_address(text(config_.metrics_address));
+}
+
 // ---- what is told ------------------------------------------------------------------
 
 void Reconciler::publish() {
   std::set<Complaint> complaints;
   for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_}) {
+                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
+                           &listen_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

@@ -583,6 +583,15 @@ enum reason {
 		REASON_COUNT
 };
 
+/* Map "service_counters", memory-mapped array by service id + part * SERVICE_IDS. CPUs are
+ * spread over the parts, so that few share a cache line; a service's sum is over them all. */
+enum { SERVICE_IDS = 131072, SERVICE_COUNTER_PARTS = 8 };
+
+struct service_counter {
+	__u64 connections; /* that were given an endpoint */
+};
+MAGLANE_ASSERT_SIZE(struct service_counter, 8);
+
 /* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
 enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_TC_EGRESS = 2, HOOK_SOCKET = 3, HOOKS = 4 };
 
@@ -632,10 +641,16 @@ struct clock_call {
 MAGLANE_ASSERT_SIZE(struct clock_call, 32);
 
 /* Program "remove_flow": removes one direction. */
+enum remove_result {
+	REMOVE_ABSENT = 0, /* there was no such flow */
+	REMOVE_DONE = 1,
+	REMOVE_BUSY = 2, /* its bucket's lock could not be had: try again */
+};
+
 struct remove_call {
 	struct call_header header;
 	__u32 family;
-	__u32 removed; /* result: 1 if there was such a flow */
+	__u32 result; /* enum remove_result */
 	union {
 		struct tuple4 t4;
 		struct tuple6 t6;

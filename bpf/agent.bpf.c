@@ -75,7 +75,7 @@ int remove_flow(struct __sk_buff *ctx)
 	}
 	call = ctx_at(ctx, 0, sizeof(*call));
 	if (call)
-		call->removed = result == TABLE_DONE;
+		call->result = remove_result_of(result);
 	return 0;
 }
 

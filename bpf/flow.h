@@ -435,6 +435,13 @@ static __always_inline int flow_remove_of(const union any_tuple *key, int family
 			    FLOW_BUCKETS(family), FLOW_SHAPE(family));
 }
 
+static __always_inline enum remove_result remove_result_of(int table_result)
+{
+	return table_result == TABLE_DONE   ? REMOVE_DONE :
+	       table_result == TABLE_ABSENT ? REMOVE_ABSENT :
+					      REMOVE_BUSY;
+}
+
 __weak int flow_remove4(const union any_tuple *key)
 {
 	return flow_remove_of(key, FAMILY_IPV4);

@@ -194,7 +194,7 @@ enum {
 
 /* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
  * not, or the program's return value. */
-static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
 	__u32 l4 = packet->l4_offset;
 	const __u8 *data_offset;
@@ -211,21 +211,6 @@ static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 
 			return FITS;
 	}
 	return too_big(ctx, packet, mtu, family);
-}
-
-static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
-}
-
-static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
-}
-
-static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
-{
-	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
 }
 
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
@@ -285,23 +270,23 @@ static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union 
 	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
 }
 
-/* An unusual packet to the node's own stack. */
-static __always_inline int rewrite_for_stack(ctx_t *ctx, struct packet *packet,
+/* An unusual packet to the node's own stack. REASON_COUNT: done. */
+static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *packet,
 					     union any_flow *flow, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const __u8 kind = *packet_kind(packet, family);
 
 	if (!scratch)
-		return -1;
+		return REASON_REWRITE_FAILED;
 	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
 	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
-		return -1;
+		return REASON_SCTP_FRAGMENT;
 	if (rewrite_unusual(ctx, packet, flow, kind, 0, family))
-		return -1;
+		return REASON_REWRITE_FAILED;
 	if (kind & PACKET_FIRST_FRAGMENT)
 		fragment_remember(packet, &scratch->fragment_key, family);
-	return 0;
+	return REASON_COUNT;
 }
 
 static __noinline int rewrite_for_stack4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
@@ -325,6 +310,7 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 	struct flow_body *body = flow_body(&flow->answer, family);
 	struct scratch *scratch;
 	__u32 now = clock_slot();
+	enum reason failed;
 
 	if (body->stamp != now) {
 		scratch = scratch_of(CTX_HOOK);
@@ -335,10 +321,9 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 				 &scratch->reservation.reverse, family);
 		flow_store_hop(&packet->tuple, flow, family);
 	}
-	if (family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
-				    rewrite_for_stack6(ctx, packet, &flow->answer))
-		return drop(ctx, REASON_REWRITE_FAILED);
-	return pass(ctx, reason);
+	failed = family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
+					 rewrite_for_stack6(ctx, packet, &flow->answer);
+	return failed == REASON_COUNT ? pass(ctx, reason) : drop(ctx, failed);
 }
 
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)

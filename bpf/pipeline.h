@@ -52,13 +52,10 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	}
 }
 
-enum { UNUSUAL = 100 }; /* no program's return value */
-
 /* What is not plain. UNUSUAL: the packet goes on as plain ones do; or the program's return
  * value. */
 static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int family)
 {
-	const __u8 icmp = family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	enum parsed parsed = parse(ctx, packet, family);
 
@@ -66,21 +63,12 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int fa
 		return UNUSUAL;
 	if (parsed == PARSED_NO_ADDRESS || !scratch)
 		return pass(ctx, REASON_NOT_OURS);
-	if (parsed == PARSED_FRAGMENT) {
-		parsed = fragment_parse(ctx, packet, &scratch->fragment_key, family);
-		if (parsed == PARSED_OK)
-			return UNUSUAL;
-	}
-	if (parsed == PARSED_OTHER_PROTOCOL) {
-		const __u8 protocol = *tuple_protocol(&packet->tuple, family);
-		int verdict = ICMP_UNRELATED;
+	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
+	if (parsed == PARSED_OTHER_PROTOCOL && is_icmp(packet, family)) {
+		int verdict = icmp_error(ctx, packet, family);
 
-		if (protocol == IPPROTO_SCTP)
-			parsed = parse_sctp(ctx, packet, family);
-		else if (protocol == icmp)
-			verdict = icmp_error(ctx, packet, family);
-		if (parsed == PARSED_OK)
-			return UNUSUAL;
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
 	}
@@ -353,8 +341,10 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);
-	if (reason == REASON_COUNT)
+	if (reason == REASON_COUNT) {
+		count_connection(connection->service_id);
 		return 1;
+	}
 	*verdict = drop(ctx, reason);
 	return 0;
 }

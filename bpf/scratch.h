@@ -8,6 +8,7 @@
 #define MAGLANE_SCRATCH_H
 
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include "bpf/flow.h"
@@ -110,6 +111,8 @@ struct scratch {
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	struct bpf_sock_tuple socket;
+	struct ethhdr ethernet; /* of a packet that is refused */
+	__u16 pad;
 	__u32 refusal[REFUSAL_HEADERS_MAX / 4];
 	__u32 quote[QUOTE_MAX / 4];
 	struct known_hop hops[KNOWN_HOPS]; /* by destination */

@@ -119,6 +119,7 @@ const std::vector<Structure>& structures() {
                 FIELD(node_config, timeouts), FIELD(node_config, seed), FIELD(node_config, flow_buckets4),
                 FIELD(node_config, flow_buckets6), FIELD(node_config, frontend_buckets), FIELD(node_config, pad2),
                 FIELD(node_config, pod_cidrs), FIELD(node_config, service_cidrs)),
+      STRUCTURE(service_counter, FIELD(service_counter, connections)),
       STRUCTURE(counter, FIELD(counter, packets), FIELD(counter, bytes)),
       STRUCTURE(call_header, FIELD(call_header, ethernet)),
       STRUCTURE(expire_call, FIELD(expire_call, header), FIELD(expire_call, family),
@@ -128,7 +129,7 @@ const std::vector<Structure>& structures() {
                 FIELD(forget_call, first_bucket), FIELD(forget_call, buckets), FIELD(forget_call, removed)),
       STRUCTURE(clock_call, FIELD(clock_call, header), FIELD(clock_call, jiffies), FIELD(clock_call, slot_shift),
                 FIELD(clock_call, hz)),
-      STRUCTURE(remove_call, FIELD(remove_call, header), FIELD(remove_call, family), FIELD(remove_call, removed),
+      STRUCTURE(remove_call, FIELD(remove_call, header), FIELD(remove_call, family), FIELD(remove_call, result),
                 FIELD(remove_call, tuple)),
   };
   return all;
@@ -151,6 +152,8 @@ const std::map<std::string, std::map<std::string, int64_t>>& enumerations() {
        {{"PODS_BY_DEVICE", abi::PODS_BY_DEVICE},
         {"PODS_BY_CLUSTER_CIDR", abi::PODS_BY_CLUSTER_CIDR},
         {"PODS_BY_NODE_CIDR", abi::PODS_BY_NODE_CIDR}}},
+      {"remove_result",
+       {{"REMOVE_ABSENT", abi::REMOVE_ABSENT}, {"REMOVE_DONE", abi::REMOVE_DONE}, {"REMOVE_BUSY", abi::REMOVE_BUSY}}},
       {"empty_verdict", {{"EMPTY_REJECT", abi::EMPTY_REJECT}, {"EMPTY_DROP", abi::EMPTY_DROP}}},
       {"source_class",
        {{"SOURCE_OUTSIDE", abi::SOURCE_OUTSIDE},

@@ -429,6 +429,31 @@ void closing_and_closed_expire(Scenario& s) {
   expect_after_idle(s, limit.tcp_closed, 0);
 }
 
+// Of all services, over all parts.
+uint64_t connections_counted(Scenario& s) {
+  uint64_t sum = 0;
+  for (uint32_t part = 0; part < abi::SERVICE_COUNTER_PARTS; ++part)
+    for (uint32_t id = 0; id < 16; ++id) {
+      const uint32_t index = id + part * abi::SERVICE_IDS;
+      sum += s.plane.get_value<abi::service_counter>("service_counters", index)->connections;
+    }
+  return sum;
+}
+
+void a_connection_is_counted_once(Scenario& s) {
+  establish(s);
+  const uint64_t before = connections_counted(s);
+  s.uplink(s.first(s.client(40001), s.node())).sent(s.first(s.client(40001), s.local(0)).hop());
+  EXPECT_EQ(connections_counted(s), before + 1);
+  client_sends(s, kAck);
+  server_sends(s, kAck);
+  EXPECT_EQ(connections_counted(s), before + 1) << "known already";
+  s.cluster.node_port(s.node(), s.variant.protocol, {});
+  s.program();
+  s.uplink(s.first(s.client(40002), s.node()));
+  EXPECT_EQ(connections_counted(s), before + 1) << "nobody serves it";
+}
+
 }  // namespace
 
 std::vector<Case> connection_cases() {
@@ -461,6 +486,7 @@ std::vector<Case> connection_cases() {
       {"opening_expires_early", opening_expires_early},
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},
+      {"a_connection_is_counted_once", a_connection_is_counted_once},
       {"closing_and_closed_expire", closing_and_closed_expire, Case::tcp_only},
   };
 }

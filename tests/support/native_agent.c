@@ -22,10 +22,10 @@ void native_remove_flow(struct remove_call *call)
 
 	if (call->family == FAMILY_IPV4) {
 		key.t4 = call->tuple.t4;
-		call->removed = flow_remove4(&key) == TABLE_DONE;
+		call->result = remove_result_of(flow_remove4(&key));
 	} else {
 		key.t6 = call->tuple.t6;
-		call->removed = flow_remove6(&key) == TABLE_DONE;
+		call->result = remove_result_of(flow_remove6(&key));
 	}
 }
 
