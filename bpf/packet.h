@@ -24,6 +24,7 @@ struct packet {
 	__u8 ttl;        /* or hop limit; 0: of a kind that is not plain */
 	__u8 tos;        /* or traffic class */
 	__u8 from_pod;   /* arrived at a pod device */
+	__u32 frontend;  /* where a new connection goes, if that was looked for: see frontend.h */
 };
 
 /* What is more to a packet than rewrite() does. */
