@@ -102,6 +102,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
+  look_at_ports();  // what was short before is no news
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
   board_.update([&](v1::Status& status) {
