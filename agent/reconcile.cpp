@@ -359,6 +359,8 @@ Status Reconciler::write_node_state() {
     state.snat_port_count[i] =
         there ? static_cast<uint16_t>(config_.snat_ports[i].last - config_.snat_ports[i].first + 1) : uint16_t{0};
   }
+  // What is no longer so is taken back at once; what is so is said with the next expiry.
+  state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
@@ -400,6 +402,13 @@ void Reconciler::look_at_ports() {
   auto shortages = maps_.read_port_shortages();
   if (!shortages) return;
   if (auto line = port_shortage_log_.look(*shortages, Clock::now())) spdlog::warn("{}", *line);
+}
+
+uint32_t Reconciler::shared_hops() const {
+  uint32_t shared = 0;
+  if (network_.model().next_hops_are_shared(Family::ipv4)) shared |= abi::SHARED_HOPS_IPV4;
+  if (network_.model().next_hops_are_shared(Family::ipv6)) shared |= abi::SHARED_HOPS_IPV6;
+  return shared;
 }
 
 void Reconciler::attach() {
@@ -446,7 +455,7 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets());
+    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets(), shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }

@@ -88,6 +88,7 @@ class Reconciler {
   Status write_node_state();
   Status write_masquerade();
   void look_at_ports();
+  uint32_t shared_hops() const;  // enum shared_hops
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);

@@ -461,6 +461,9 @@ MAGLANE_ASSERT_SIZE(struct prefix, 36);
 
 enum { NODE_POD_CIDRS = 2 }; /* one a family */
 
+enum shared_hops { SHARED_HOPS_IPV4 = 1 << 24, SHARED_HOPS_IPV6 = 1 << 25 };
+enum { SHARED_HOPS_SLOTS = 30 };
+
 /* Map "node_state", memory-mapped array, one value. */
 struct node_state {
 	__u32 epoch; /* 1..EPOCH_MAX, then 1 again; raised when routes, neighbours or links change */
@@ -470,10 +473,15 @@ struct node_state {
 	__u32 flow_bits_generation; /* 0 or 1: where new flows are noted */
 	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
 	struct prefix pod_cidrs[NODE_POD_CIDRS]; /* of the Node object; see PODS_BY_NODE_CIDR */
-	__u32 network_model;	   /* enum network_model; this and the ports: as in node_config, for people */
+	/* Bits 24-31: families (enum shared_hops) of whose packets all to one destination, from one
+	 * device, have one next hop, whatever their source. Bits 0-23: the slot in which the agent
+	 * last said so; its word counts for SHARED_HOPS_SLOTS, since without it nobody watches the
+	 * routes and rules. */
+	__u32 shared_hops;
+	__u32 network_model; /* enum network_model; this and the ports: as in node_config, for people */
 	__u16 snat_port_min[2];
 	__u16 snat_port_count[2];
-	__u32 pad2[7];
+	__u32 pad2[6];
 };
 MAGLANE_ASSERT_SIZE(struct node_state, 192);
 
@@ -663,7 +671,7 @@ struct expire_call {
 	__u32 buckets;
 	__u32 examined; /* result: flows looked at */
 	__u32 removed;  /* result */
-	__u32 pad;
+	__u32 shared_hops; /* enum shared_hops, for node_state */
 };
 MAGLANE_ASSERT_SIZE(struct expire_call, 40);
 

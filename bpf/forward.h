@@ -10,6 +10,7 @@
 #include "bpf/count.h"
 #include "bpf/flow.h"
 #include "bpf/fragment.h"
+#include "bpf/hop.h"
 #include "bpf/reject.h"
 #include "bpf/rewrite.h"
 #include "bpf/scratch.h"
@@ -58,18 +59,23 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 
 /*
  * Finds the next hop of a flow's translated destination and puts it into the copy. With a
- * stamp of no epoch afterwards there is a route but no neighbour yet: `route` is for
+ * stamp of no epoch afterwards there is a route but no neighbour yet: scratch->route is for
  * ctx_resolve. REASON_COUNT: found.
  */
 static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 					    union any_flow *flow, __u32 stamp,
-					    struct bpf_fib_lookup *route, int family)
+					    struct scratch *scratch, int family)
 {
+	const int shared = hops_are_shared(stamp, family);
+	struct bpf_fib_lookup *route = &scratch->route;
 	struct flow_body *body = flow_body(flow, family);
 	struct device *device;
 	__u32 ifindex;
-	long error = route_lookup(ctx, packet, flow, route, family);
+	long error;
 
+	if (shared && hop_recall(ctx, packet, flow, stamp, scratch, family))
+		return REASON_COUNT;
+	error = route_lookup(ctx, packet, flow, route, family);
 	body->stamp = stamp & STAMP_SLOT_MASK;
 	if (error == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return REASON_COUNT;
@@ -84,6 +90,8 @@ static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 	__builtin_memcpy(body->next_hop.src_mac, route->smac, ETH_ALEN);
 	body->mtu = route->mtu_result;
 	body->stamp = stamp;
+	if (shared)
+		hop_remember(ctx, packet, flow, scratch, family);
 	return REASON_COUNT;
 }
 
@@ -153,8 +161,13 @@ static __noinline int note6(ctx_t *ctx, struct packet *packet, struct flow *flow
 
 static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
-	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+	__u8 seen;
 
+	/* Most packets, in few instructions. */
+	if (!(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	    flow->meta & SEEN_ACK << FLOW_META_SEEN_SHIFT)
+		return;
+	seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
 	if ((meta_seen(flow->meta) & seen) == seen)
 		return;
 	if (family == FAMILY_IPV4)
@@ -169,7 +182,7 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 					 __u32 stamp, struct scratch *scratch, int family)
 {
 	__u32 before = flow_body(&flow->answer, family)->stamp;
-	enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, &scratch->route, family);
+	enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
 
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
@@ -188,7 +201,7 @@ enum {
 
 /* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
  * not, or the program's return value. */
-static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
 	__u32 l4 = packet->l4_offset;
 	const __u8 *data_offset;
@@ -207,21 +220,6 @@ static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 
 	return too_big(ctx, packet, mtu, family);
 }
 
-static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
-}
-
-static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
-}
-
-static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
-{
-	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
-}
-
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 					   union any_flow *flow, __u8 kind, int hop,
 					   int family)
@@ -232,7 +230,7 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 		return rewrite_sctp(ctx, packet, flow, hop, family);
 	if (config.network_model && kind & PACKET_ECHO)
 		return rewrite_echo(ctx, packet, flow, hop, family);
-	return rewrite(ctx, packet, flow, hop, family);
+	return rewrite(ctx, packet, flow, packet->l4_offset, hop, family);
 }
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up
@@ -384,7 +382,7 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (verdict != FITS)
 			return verdict;
 	}
-	if (rewrite(ctx, packet, &flow->answer, 1, family))
+	if (rewrite(ctx, packet, &flow->answer, PLAIN_L4(family), 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {
 		count(ctx, REASON_RESOLVING);

@@ -333,7 +333,7 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
 		enum reason reason =
-			hop_find(ctx, packet, &flow->answer, stamp, &scratch->route, family);
+			hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
 
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);

@@ -39,21 +39,24 @@ static __always_inline int leave(ctx_t *ctx, struct packet *packet, struct scrat
 	return masquerade == MASQUERADE_NOT ? pass(ctx, REASON_NOT_OURS) : CHOSEN;
 }
 
-/* Of no protocol that is followed, or not whole: ours to refuse only if it is for a service's address, since
- * a service address must never be routed out of the node. */
-static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				    struct scratch *scratch, int family)
+static __always_inline int is_for_a_service(struct packet *packet, int family)
 {
 	union frontend_words key = {.key.family = family};
 
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
-	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
+	return frontend_may_have(key.key.addr_be) && frontend_is_service_address(&key);
+}
+
+/* Of no protocol that is followed, or not whole: ours to refuse only if it is for a service's
+ * address, since a service address must never be routed out of the node. */
+static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				    int family)
+{
+	if (!is_for_a_service(packet, family)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
-		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, scratch, family))
+		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, family))
 			return drop(ctx, REASON_FRAGMENT);
-		if (parsed == PARSED_ECHO)
-			return leave(ctx, packet, scratch, family);
 		return pass(ctx, REASON_NOT_OURS);
 	}
 	switch (parsed) {
@@ -63,7 +66,6 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 			return pass(ctx, REASON_TO_TC);
 		return drop(ctx, REASON_FRAGMENT);
 	case PARSED_OTHER_PROTOCOL:
-	case PARSED_ECHO:
 		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
 	case PARSED_EXTENSION_HEADERS:
 		return drop(ctx, REASON_EXTENSION_HEADERS);
@@ -72,12 +74,26 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	}
 }
 
-/* UNUSUAL: the packet goes on as those do that parse knows; or the program's return value. */
-static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				       int family)
+/* The same of an echo that no flow has: CHOSEN, if it is to be masqueraded. */
+static __always_inline int echo_of_nobody(ctx_t *ctx, struct packet *packet,
+					  struct scratch *scratch, int family)
+{
+	if (is_for_a_service(packet, family))
+		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
+	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
+		return drop(ctx, REASON_UNUSED_ADDRESS);
+	return leave(ctx, packet, scratch, family);
+}
+
+/* What is not plain. UNUSUAL: the packet goes on as plain ones do; or the program's return
+ * value. */
+static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
+	enum parsed parsed = parse(ctx, packet, family);
 
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
 	if (parsed == PARSED_NO_ADDRESS || !scratch)
 		return pass(ctx, REASON_NOT_OURS);
 	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
@@ -92,25 +108,23 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum p
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
 	}
-	return unserved(ctx, packet, parsed, scratch, family);
+	return unserved(ctx, packet, parsed, family);
 }
 
 /* Functions of their own, so that the stack of those packets that are many stays small. */
-static __noinline int unparsed4(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+static __noinline int unparsed4(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, parsed, FAMILY_IPV4);
+	return unparsed_of(ctx, packet, FAMILY_IPV4);
 }
 
-static __noinline int unparsed6(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+static __noinline int unparsed6(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, parsed, FAMILY_IPV6);
+	return unparsed_of(ctx, packet, FAMILY_IPV6);
 }
 
-static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				    int family)
+static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, int family)
 {
-	return family == FAMILY_IPV4 ? unparsed4(ctx, packet, parsed) :
-				       unparsed6(ctx, packet, parsed);
+	return family == FAMILY_IPV4 ? unparsed4(ctx, packet) : unparsed6(ctx, packet);
 }
 
 /* No frontend has this address, port and protocol: CHOSEN, if it is to be masqueraded; or the
@@ -147,6 +161,76 @@ static __always_inline int needs_source_translation(struct packet *packet,
 	if (frontend->flags & FRONTEND_EXTERNAL_LOCAL && class == SOURCE_POD && packet->from_pod)
 		return 0;
 	return !(backend->flags & BACKEND_LOCAL);
+}
+
+/*
+ * A new connection makes two flows, far apart in a large table: the lines of both are some 100 ns
+ * away. Where the first packet says that it is one, the reply's place is guessed before anything
+ * waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
+ */
+static __always_inline int fetch_reply_of(struct packet *packet, int family)
+{
+	union frontend_words key = {.key.family = family};
+	union any_tuple reverse = {};
+	const struct frontend *frontend;
+	const struct backend *backend;
+	const struct table_ref *table;
+	enum source_class class;
+	__u64 hash;
+	__u32 id;
+
+	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
+	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
+	key.key.protocol = *tuple_protocol(&packet->tuple, family);
+	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	if (!frontend)
+		return 0;
+	class = source_class(packet, family);
+	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
+				      &frontend->tables[SOURCE_OUTSIDE];
+	hash = connection_hash(&packet->tuple, family);
+	id = table->size ? maglev_select(table, hash) : 0;
+	backend = backend_of(&id, family);
+	if (!backend)
+		return 0;
+	addr_copy(tuple_src(&reverse, family), backend->addr_be, family);
+	addr_copy(tuple_dst(&reverse, family), tuple_src(&packet->tuple, family), family);
+	*tuple_dst_port(&reverse, family) = *tuple_src_port(&packet->tuple, family);
+	if (needs_source_translation(packet, frontend, backend, class, family)) {
+		node_address(tuple_dst(&reverse, family), family);
+		*tuple_dst_port(&reverse, family) = __builtin_bswap16(source_port(hash, 0));
+	}
+	*tuple_src_port(&reverse, family) = backend->port_be;
+	*tuple_protocol(&reverse, family) = key.key.protocol;
+	flow_fetch(&reverse, family);
+	return 0;
+}
+
+static __noinline int fetch_reply4(struct packet *packet)
+{
+	return fetch_reply_of(packet, FAMILY_IPV4);
+}
+
+static __noinline int fetch_reply6(struct packet *packet)
+{
+	return fetch_reply_of(packet, FAMILY_IPV6);
+}
+
+/* flow_find for a packet that may be a connection's first. */
+static __always_inline enum table_result find_flow(struct packet *packet, struct flow *flow,
+						      int family)
+{
+	enum table_result found = flow_find_at_home(&packet->tuple, flow, family);
+
+	if (found != TABLE_ABSENT)
+		return found;
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		if (family == FAMILY_IPV4)
+			fetch_reply4(packet);
+		else
+			fetch_reply6(packet);
+	}
+	return flow_find_elsewhere(&packet->tuple, flow, family);
 }
 
 /*
@@ -241,7 +325,7 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 		return CTX_DROP;
 	/* What a later fragment is part of has its flow, or had. */
 	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
-		return unserved(ctx, packet, PARSED_FRAGMENT, scratch, family);
+		return unserved(ctx, packet, PARSED_FRAGMENT, family);
 	connection = &scratch->connection;
 	__builtin_memset(connection, 0, sizeof(*connection));
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
@@ -250,7 +334,7 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
 	verdict = CHOSEN;
 	if (!frontend && *packet_kind(packet, family) & PACKET_ECHO)
-		verdict = unserved(ctx, packet, PARSED_ECHO, scratch, family);
+		verdict = echo_of_nobody(ctx, packet, scratch, family);
 	else if (!frontend && shares_replies(packet, &scratch->reservation.reverse, family))
 		connection->masquerade = masquerade_of(
 			ctx, packet, tuple_dst(&packet->tuple, family), scratch, family);
@@ -300,11 +384,11 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 		flow_body(&flow->answer, family)->stamp = clock_slot();
 		reason = REASON_COUNT;
 	} else {
-		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route,
-				  family);
+		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
 	}
 	if (config.network_model && connection->masquerade) {
-		reason = masquerade_source(connection, &scratch->route, reason, family);
+		reason = masquerade_source(scratch, flow_body(&flow->answer, family), reason,
+					   family);
 		addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	}
 	if (reason == REASON_COUNT)
@@ -349,31 +433,17 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow,
  * Pods' packets are not asked: pods are endpoints, mostly, or use one directly (see
  * shares_replies).
  */
-static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
+static __always_inline int is_stranger(ctx_t *ctx, const void *ip, int *verdict, int family)
 {
-	const void *addresses;
-	__u8 protocol;
+	const __u8 protocol = family == FAMILY_IPV4 ? ((const struct iphdr *)ip)->protocol :
+						      ((const struct ipv6hdr *)ip)->nexthdr;
+	/* Source, then destination, as in a tuple. */
+	void *addresses = (void *)ip + (family == FAMILY_IPV4 ? 12 : 8);
 
-	if (family == FAMILY_IPV4) {
-		const struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return 0;
-		protocol = ip->protocol;
-		addresses = &ip->saddr;
-	} else {
-		const struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return 0;
-		protocol = ip->nexthdr;
-		addresses = &ip->saddr;
-	}
 	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
-	    filter_may_be_ours(tuple_src((void *)addresses, family),
-			       tuple_dst((void *)addresses, family), family))
+	    filter_may_be_ours(tuple_src(addresses, family), tuple_dst(addresses, family), family))
 		return 0;
-	*verdict = in_service_cidr(tuple_dst((void *)addresses, family), family) ?
+	*verdict = in_service_cidr(tuple_dst(addresses, family), family) ?
 			   drop(ctx, REASON_UNUSED_ADDRESS) :
 			   pass(ctx, REASON_NOT_OURS);
 	return 1;
@@ -381,22 +451,23 @@ static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
 
 static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 {
+	const void *ip = ctx_at(ctx, L3_OFFSET, PLAIN_L4(family) - L3_OFFSET);
 	struct packet packet;
-	enum parsed parsed;
 	enum table_result found;
 	struct flow flow;
 	int verdict;
 
-	if (!from_pod && is_stranger(ctx, &verdict, family))
+	if (!ip)
+		return pass(ctx, REASON_NOT_OURS);
+	if (!from_pod && is_stranger(ctx, ip, &verdict, family))
 		return verdict;
 	packet.from_pod = from_pod;
-	parsed = parse(ctx, &packet, family);
-	if (parsed != PARSED_OK) {
-		verdict = unparsed(ctx, &packet, parsed, family);
+	if (!parse_plain(ctx, ip, &packet, family)) {
+		verdict = unparsed(ctx, &packet, family);
 		if (verdict != UNUSUAL)
 			return verdict;
 	}
-	found = flow_find(&packet.tuple, &flow, family);
+	found = find_flow(&packet, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {

@@ -13,13 +13,14 @@ constexpr uint32_t kSlice = 256;
 
 }  // namespace
 
-Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets) {
+Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets, uint32_t shared_hops) {
   ExpiryResult result;
   for (uint32_t first = 0; first < buckets; first += kSlice) {
     abi::expire_call call{};
     call.family = family;
     call.first_bucket = first;
     call.buckets = std::min(kSlice, buckets - first);
+    call.shared_hops = shared_hops;
     if (auto status = call_program(program_fd, call); !status) return status.error().in("the expiry of flows");
     result.examined += call.examined;
     result.removed += call.removed;

@@ -50,6 +50,8 @@ class Cluster {
   std::vector<std::string> node_pod_cidrs;
   // Destinations that see a pod's own address, where config.network_model says so.
   std::vector<std::string> not_masqueraded;
+  // The agent's word that next hops do not depend on the source (abi::node_state::shared_hops).
+  uint32_t shared_hops = 0;
 
   // The same endpoints for everyone.
   Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);

@@ -74,6 +74,10 @@ bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Pac
          taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
+void Model::forget(const std::string& service, const HostPort& endpoint) {
+  connections_.remove_if([&](const Connection& one) { return one.service == service && one.endpoint == endpoint; });
+}
+
 std::string Model::check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs) {
   family_ = packet.family();
   protocol_ = packet.protocol();
@@ -367,7 +371,7 @@ std::string Model::check_opened(const Packet& packet, const Arrival& arrival, co
     if (own_again) return check_known(taken, false, packet, arrival, result);
     connections_.erase(taken);
   }
-  connections_.push_back({packet.source(), packet.destination(), source, endpoint});
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint, frontend.service});
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 

@@ -294,9 +294,6 @@ int main(int argc, char** argv) {
   std::vector<maglane::bench::Row> rows;
   bool good = true;
   for (const uint32_t services : sizes) good = good && maglane::measure(services, once ? 1 : 15, rows);
-  if (json)
-    maglane::bench::print_json(rows);
-  else
-    maglane::bench::print_table(rows);
+  maglane::bench::print(rows, json);
   return good ? 0 : 1;
 }

@@ -213,6 +213,21 @@ TEST_F(Reconcile, TheEpochRisesWithWhatNextHopsDependOn) {
   run_until([&] { return epoch() != before; });
 }
 
+// The programs are told as long as it is so, again and again.
+TEST_F(Reconcile, NextHopsAreSharedUnlessTheSourceDecides) {
+  start_agent();
+  const auto shared = [&] { return maps().read_node_state()->shared_hops & ~abi::STAMP_SLOT_MASK; };
+  run_until([&] { return shared() == (abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6); });
+  const uint32_t first = maps().read_node_state()->shared_hops;
+  run_until([&] { return maps().read_node_state()->shared_hops != first; });
+  const uint32_t before = epoch();
+  run("ip rule add from 10.9.0.0/24 table 77");
+  run_until([&] { return shared() == abi::SHARED_HOPS_IPV6; });
+  EXPECT_NE(epoch(), before);
+  run("ip rule del from 10.9.0.0/24 table 77");
+  run_until([&] { return shared() == (abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6); });
+}
+
 TEST_F(Reconcile, TheEpochWraps) {
   start_agent();
   abi::node_state state = *maps().read_node_state();
