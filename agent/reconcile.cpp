@@ -111,6 +111,7 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
                                                     "with their options: {}",
                                                     MAGLANE_VERSION, data_plane_->refused())}};
   }
+  look_at_ports();  // what was short before is no news
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
   board_.update([&](v1::Status& status) {

@@ -73,16 +73,17 @@ static __always_inline enum masquerade masquerade_of(ctx_t *ctx, struct packet *
 }
 
 /* Later fragments whose first one nobody knows must not leave with the pod's address. */
-static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet,
-					       struct scratch *scratch, int family)
+static __always_inline int fragment_would_leak_of(ctx_t *ctx, struct packet *packet, int family)
 {
-	union any_flow *as_it_is = &scratch->other.answer;
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	union any_flow *as_it_is;
 	__u32 ifindex;
 	long error;
 
-	if (!config.network_model || !packet->from_pod ||
+	if (!scratch ||
 	    !is_outside(tuple_dst(&packet->tuple, family), &scratch->masquerade_range, family))
 		return 0;
+	as_it_is = &scratch->other.answer;
 	flow_body(as_it_is, family)->flags = 0;
 	addr_copy(flow_src(as_it_is, family), tuple_src(&packet->tuple, family), family);
 	addr_copy(flow_dst(as_it_is, family), tuple_dst(&packet->tuple, family), family);
@@ -93,17 +94,39 @@ static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet
 	return bpf_map_lookup_elem(&egress_addresses, &ifindex) != NULL;
 }
 
+/* Functions of their own: their callers have no stack to spare. */
+static __noinline int fragment_would_leak4(ctx_t *ctx, struct packet *packet)
+{
+	return fragment_would_leak_of(ctx, packet, FAMILY_IPV4);
+}
+
+static __noinline int fragment_would_leak6(ctx_t *ctx, struct packet *packet)
+{
+	return fragment_would_leak_of(ctx, packet, FAMILY_IPV6);
+}
+
+static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet, int family)
+{
+	if (!config.network_model || !packet->from_pod)
+		return 0;
+	return family == FAMILY_IPV4 ? fragment_would_leak4(ctx, packet) :
+				       fragment_would_leak6(ctx, packet);
+}
+
 /*
- * Once the route of a new connection is known (`reason`, of hop_find): as whom it leaves.
+ * Once the route of a new connection is known (`found` and `reason`, of hop_find): as whom it leaves.
  * REASON_COUNT: it is settled; REASON_NOT_OURS: the packet is left alone.
  */
-static __always_inline enum reason masquerade_source(struct connection *connection,
-						     const struct bpf_fib_lookup *route,
+static __always_inline enum reason masquerade_source(struct scratch *scratch,
+						     const struct flow_body *found,
 						     enum reason reason, int family)
 {
+	struct connection *connection = &scratch->connection;
 	const int of_service = connection->service_id != 0;
 	const struct egress_address *address;
-	__u32 ifindex = route->ifindex;
+	/* A next hop without a neighbour is in the route alone. */
+	__u32 ifindex = found->stamp & ~STAMP_SLOT_MASK ? found->next_hop.device & ~NEXT_HOP_XDP :
+							  scratch->route.ifindex;
 
 	if (reason != REASON_COUNT)
 		return of_service ? reason : REASON_NOT_OURS;

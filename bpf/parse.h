@@ -19,7 +19,6 @@ enum parsed {
 	PARSED_FRAGMENT,
 	PARSED_OTHER_PROTOCOL,
 	PARSED_EXTENSION_HEADERS,
-	PARSED_ECHO, /* of nobody's flow: parse_echo */
 };
 
 enum {

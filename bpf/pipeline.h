@@ -39,21 +39,24 @@ static __always_inline int leave(ctx_t *ctx, struct packet *packet, struct scrat
 	return masquerade == MASQUERADE_NOT ? pass(ctx, REASON_NOT_OURS) : CHOSEN;
 }
 
-/* Of no protocol that is followed, or not whole: ours to refuse only if it is for a service's address, since
- * a service address must never be routed out of the node. */
-static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				    struct scratch *scratch, int family)
+static __always_inline int is_for_a_service(struct packet *packet, int family)
 {
 	union frontend_words key = {.key.family = family};
 
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
-	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
+	return frontend_may_have(key.key.addr_be) && frontend_is_service_address(&key);
+}
+
+/* Of no protocol that is followed, or not whole: ours to refuse only if it is for a service's
+ * address, since a service address must never be routed out of the node. */
+static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				    int family)
+{
+	if (!is_for_a_service(packet, family)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
-		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, scratch, family))
+		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, family))
 			return drop(ctx, REASON_FRAGMENT);
-		if (parsed == PARSED_ECHO)
-			return leave(ctx, packet, scratch, family);
 		return pass(ctx, REASON_NOT_OURS);
 	}
 	switch (parsed) {
@@ -63,13 +66,23 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 			return pass(ctx, REASON_TO_TC);
 		return drop(ctx, REASON_FRAGMENT);
 	case PARSED_OTHER_PROTOCOL:
-	case PARSED_ECHO:
 		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
 	case PARSED_EXTENSION_HEADERS:
 		return drop(ctx, REASON_EXTENSION_HEADERS);
 	default:
 		return drop(ctx, REASON_MALFORMED);
 	}
+}
+
+/* The same of an echo that no flow has: CHOSEN, if it is to be masqueraded. */
+static __always_inline int echo_of_nobody(ctx_t *ctx, struct packet *packet,
+					  struct scratch *scratch, int family)
+{
+	if (is_for_a_service(packet, family))
+		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
+	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
+		return drop(ctx, REASON_UNUSED_ADDRESS);
+	return leave(ctx, packet, scratch, family);
 }
 
 /* What is not plain. UNUSUAL: the packet goes on as plain ones do; or the program's return
@@ -95,7 +108,7 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int fa
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
 	}
-	return unserved(ctx, packet, parsed, scratch, family);
+	return unserved(ctx, packet, parsed, family);
 }
 
 /* Functions of their own, so that the stack of those packets that are many stays small. */
@@ -312,7 +325,7 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 		return CTX_DROP;
 	/* What a later fragment is part of has its flow, or had. */
 	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
-		return unserved(ctx, packet, PARSED_FRAGMENT, scratch, family);
+		return unserved(ctx, packet, PARSED_FRAGMENT, family);
 	connection = &scratch->connection;
 	__builtin_memset(connection, 0, sizeof(*connection));
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
@@ -324,7 +337,7 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	frontend = frontend_value(packet->frontend);
 	verdict = CHOSEN;
 	if (!frontend && *packet_kind(packet, family) & PACKET_ECHO)
-		verdict = unserved(ctx, packet, PARSED_ECHO, scratch, family);
+		verdict = echo_of_nobody(ctx, packet, scratch, family);
 	else if (!frontend && shares_replies(packet, &scratch->reservation.reverse, family))
 		connection->masquerade = masquerade_of(
 			ctx, packet, tuple_dst(&packet->tuple, family), scratch, family);
@@ -377,7 +390,8 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
 	}
 	if (config.network_model && connection->masquerade) {
-		reason = masquerade_source(connection, &scratch->route, reason, family);
+		reason = masquerade_source(scratch, flow_body(&flow->answer, family), reason,
+					   family);
 		addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	}
 	if (reason == REASON_COUNT)

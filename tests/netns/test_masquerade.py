@@ -179,11 +179,10 @@ def test_echo(lab, family, size):
                 done = lab.exec(host, "ping", "-n", "-c", "2", "-i", "0.01", "-W", "2", "-s", str(size), "-e", str(identifier),
                                 address("outside", family))
                 assert "2 received" in done.stdout, done.stdout
-        frames = [f for f in tap.frames() if network(f) and network(f)[1] == protocol]
-    assert len(frames) >= 6
-    strangers = [f for f in frames if f[network(f)[2]] in (8, 128) and size < 1000 and
-                 not sent_by(f, address("node-a", family))]
-    assert not strangers
+        frames = [f for f in tap.frames() if network(f) and network(f)[1] == protocol and f[network(f)[2]] in (8, 128)]
+    if size < 1000:  # fragments do not all say what they are
+        assert len(frames) == 12
+        assert all(sent_by(f, address("node-a", family)) for f in frames)
 
 
 def test_services_are_as_ever(lab, protocol, family):
@@ -200,13 +199,14 @@ def test_services_are_as_ever(lab, protocol, family):
 @pytest.mark.conformance(19)
 def test_the_own_port_is_kept_where_it_is_free(kubenet, protocol, family):
     where = address("outside", family), PORT
-    with kubenet.connect("pod-a1", protocol, *where, source_port=45001) as first, \
-            kubenet.connect("pod-a2", protocol, *where, source_port=45001) as second, \
-            kubenet.connect("node-a", protocol, *where, source_port=45001) as own:
-        ports = [first.ask().port, second.ask().port, own.ask().port]
+    with contextlib.ExitStack() as stack:
+        connections, ports = [], []
+        for host in ("pod-a1", "pod-a2", "node-a"):  # the node's own socket comes last, and knows nothing of theirs
+            connections.append(stack.enter_context(kubenet.connect(host, protocol, *where, source_port=45001)))
+            ports.append(connections[-1].ask().port)
         assert ports[0] == 45001
         assert len(set(ports)) == 3, "replies would be mixed up"
-        for connection, port in zip((first, second, own), ports):
+        for connection, port in zip(connections, ports):
             assert connection.ask().port == port
         ranges = kubenet.maglane("node-a", "masquerade", "show")["ports"]
     for port in ports[1:]:
@@ -303,7 +303,7 @@ def test_a_wrong_list_ends_the_start(shapes, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("masqLinkLocal: perhaps\n")
     done = lab.exec("node-b", "maglane-agent", "--manifests", tmp_path, "--network-model", "custom", "--masq-config", wrong,
-                    "--bpffs", lab.bpffs / "wrong", check=False)
+                    "--bpffs", lab.bpffs / "wrong", "--socket", tmp_path / "socket", check=False)
     assert done.returncode == 1
     assert f"--masq-config: {wrong}:1: masqLinkLocal: is neither true nor false" in done.stderr
 

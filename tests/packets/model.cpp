@@ -152,7 +152,8 @@ std::string Model::check_later_fragment(const Packet& packet, const Arrival& arr
   bool reply = false;
   const Position known = first == datagrams_.end() ? connections_.end()
                                                    : find(first->second.first, first->second.second, reply);
-  if (known == connections_.end() && masquerades(packet, arrival) && !is_service_address(packet.destination().address))
+  if (known == connections_.end() && masquerades(packet, arrival) && leaves(packet) &&
+      !is_service_address(packet.destination().address))
     return expect(result, Verdict::drop, REASON_FRAGMENT);  // it would show the pod's address
   if (known == connections_.end())
     return check_unserved(packet.destination().address, REASON_FRAGMENT, result);
@@ -253,14 +254,18 @@ bool Model::masquerades(const Packet& packet, const Arrival& arrival) const {
          });
 }
 
+bool Model::leaves(const Packet& packet) const {
+  const auto hop = network_.next_hop(packet.destination().address);
+  return hop && (network_.device(hop->device).flags & DEVICE_UPLINK);
+}
+
 // By the client's own port where that is free; as the node on the device that it leaves by. A pod's SYN and ACK
 // answer somebody who asked for the pod itself.
 std::string Model::check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result) {
   const HostPort& to = packet.destination();
   const HostPort own = packet.source();
   const auto hop = network_.next_hop(to.address);
-  if (!hop || !(network_.device(hop->device).flags & DEVICE_UPLINK))
-    return expect(result, Verdict::pass, REASON_NOT_OURS);
+  if (!leaves(packet)) return expect(result, Verdict::pass, REASON_NOT_OURS);
   if (packet.protocol() == kProtoTcp && !(tcp_flags(packet) & kSyn)) {
     // Of none that began here, unless its other direction says so.
     const bool known = std::any_of(connections_.begin(), connections_.end(), [&](const Connection& one) {

@@ -66,6 +66,7 @@ class Model {
   std::string check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_unserved(const IpAddress& to, abi::reason why, const RunResult& result) const;
   bool masquerades(const Packet& packet, const Arrival& arrival) const;
+  bool leaves(const Packet& packet) const;  // by an uplink
   std::string check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const HostPort& source, const HostPort& endpoint, const std::string& service);

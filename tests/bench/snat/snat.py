@@ -10,15 +10,14 @@ when two flows are seen with the same port. All flows are asked twice, the secon
 """
 import argparse
 import json
+import multiprocessing
 import os
 import pathlib
-import resource
 import select
 import shutil
 import socket
 import sys
 import tempfile
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -30,6 +29,8 @@ PODS = ("pod-a1", "pod-a2")
 FIRST_PORT = 10000
 PORT = 7777
 BATCH = 200
+MOST = 10000  # sockets of a process
+FORK = multiprocessing.get_context("fork")
 REMOTE = "outside"
 
 
@@ -37,51 +38,51 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-class Remote(threading.Thread):
-    """Answers "DATA" with "PORT ADDRESS DATA"."""
+class Remote:
+    """Answers "DATA" with "PORT ADDRESS DATA", in a process of its own."""
 
     def __init__(self, lab, family):
-        super().__init__(daemon=True)
-        self.sock = lab.socket(REMOTE, family, socket.SOCK_DGRAM)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 16 << 20)
-        self.sock.bind(("", PORT))
-        self.ended = False
+        sock = lab.socket(REMOTE, family, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 16 << 20)
+        sock.bind(("", PORT))
+        self.process = FORK.Process(target=self.serve, args=(sock,), daemon=True)
 
-    def run(self):
-        while not self.ended:
-            data, peer = self.sock.recvfrom(256)
-            self.sock.sendto(f"{peer[1]} {peer[0]} ".encode() + data, peer)
+    @staticmethod
+    def serve(sock):
+        while True:
+            data, peer = sock.recvfrom(256)
+            sock.sendto(f"{peer[1]} {peer[0]} ".encode() + data, peer)
 
-    def end(self, lab, family):
-        self.ended = True
-        with lab.socket(REMOTE, family, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", ("::1" if family == socket.AF_INET6 else "127.0.0.1", PORT))
-        self.join()
-        self.sock.close()
+    def __enter__(self):
+        self.process.start()
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.join()
 
 
 class Flows:
-    def __init__(self, lab, family, each):
+    """Those of one process, from one pod, with these ports."""
+
+    def __init__(self, lab, family, pod, ports):
         self.node = lab_module.address("node-a", family)
         self.sockets = {}  # what it sends: the socket
-        where = lab_module.address(REMOTE, family), PORT
-        for pod in PODS:
-            with lab.inside(pod):
-                for port in range(FIRST_PORT, FIRST_PORT + each):
-                    sock = socket.socket(family, socket.SOCK_DGRAM)
-                    sock.bind(("", port))
-                    sock.connect(where)
-                    sock.setblocking(False)
-                    self.sockets[f"{pod}:{port}".encode()] = sock
         self.seen = {}  # as which port: whose
         self.wrong = set()
+        where = lab_module.address(REMOTE, family), PORT
+        with lab.inside(pod):
+            for port in ports:
+                sock = socket.socket(family, socket.SOCK_DGRAM)
+                sock.bind(("", port))
+                sock.connect(where)
+                sock.setblocking(False)
+                self.sockets[f"{pod}:{port}".encode()] = sock
 
     def ask(self):
-        """Each once, and once more where there is no answer: those that stay without one."""
-        names, missing = list(self.sockets), []
-        for at in range(0, len(names), BATCH):
-            missing += self.ask_batch(names[at:at + BATCH])
-        for _ in range(2):  # a datagram may be lost on a busy machine
+        """Each once, and again where there is no answer: those that stay without one."""
+        missing = list(self.sockets)
+        for _ in range(3):  # a datagram may be lost on a busy machine
             missing = [name for at in range(0, len(missing), BATCH) for name in self.ask_batch(missing[at:at + BATCH])]
         return missing
 
@@ -111,35 +112,63 @@ class Flows:
         if data != name or address.decode() != self.node or self.seen.setdefault(port, name) != name:
             self.wrong.add(name)
 
-    def close(self):
-        for sock in self.sockets.values():
-            sock.close()
+
+def work(lab, family, pod, ports, turns, results):
+    """In a process of its own: a process has only so many sockets."""
+    flows = Flows(lab, family, pod, ports)
+    failed = set()
+    for _ in range(2):
+        failed |= set(flows.ask())
+        turns.wait()
+    results.put((len(flows.sockets), failed, flows.wrong, flows.seen))
+    turns.wait()  # open until it has been looked at
+
+
+def shares(flows):
+    """(pod, ports) of each process."""
+    each = (flows + 1) // 2
+    return [(pod, range(FIRST_PORT + first, FIRST_PORT + min(first + MOST, each)))
+            for pod in PODS for first in range(0, each, MOST)]
+
+
+def run_flows(lab, family, wanted):
+    workers = shares(wanted)
+    turns, results = FORK.Barrier(len(workers) + 1), FORK.SimpleQueue()
+    processes = [FORK.Process(target=work, args=(lab, family, *share, turns, results), daemon=True) for share in workers]
+    for process in processes:
+        process.start()
+    try:
+        for turn in ("opened", "asked again"):
+            turns.wait(600)
+            say(f"all flows {turn}")
+        flows, failed, wrong, seen = 0, set(), set(), {}
+        for _ in workers:
+            count, no_answer, wrong_here, ports = results.get()
+            flows += count
+            failed |= no_answer
+            wrong |= wrong_here | {name for port, name in ports.items() if seen.setdefault(port, name) != name}
+        say(f"as the node has it: {lab.maglane('node-a', 'masquerade', 'show')['remotes'][0]}")
+        turns.wait(600)
+        return flows, len(failed), len(wrong)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
 def run(options):
     family = socket.AF_INET6 if options.ipv6 else socket.AF_INET
-    each = (options.flows + 1) // 2
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * each + 1000, max(2 * each + 1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
     lab = lab_module.Lab(f"mb{os.getpid()}")
     directory = pathlib.Path(tempfile.mkdtemp())
     try:
         shutil.copy(ROOT / "examples/nodes.yaml", directory)
         manifests.Directory(directory).write("web.json", manifests.service("web", 30, manifests.WEB_PODS))
         lab.command("up", "--shape", "kubenet")
-        lab.command("agents", "up", "--manifests", directory, "--", "--flow-table-size", str(max(524288, 8 * each)))
-        remote = Remote(lab, family)
-        remote.start()
-        flows = Flows(lab, family, each)
-        failed, started = set(), time.monotonic()
-        for turn in ("opened", "asked again"):
-            failed |= set(flows.ask())
-            say(f"{len(flows.sockets)} flows {turn}: {len(failed)} failed, {len(flows.wrong)} wrong replies")
-        info = lab.maglane("node-a", "masquerade", "show")
-        say(f"as the node has it: {info['remotes'][0]}")
-        flows.close()
-        remote.end(lab, family)
-        return [{"flows": len(flows.sockets), "failed": len(failed), "wrong_reply": len(flows.wrong),
-                 "seconds": round(time.monotonic() - started, 1)}]
+        lab.command("agents", "up", "--manifests", directory, "--", "--flow-table-size", str(max(524288, 4 * options.flows)))
+        with Remote(lab, family):
+            started = time.monotonic()
+            flows, failed, wrong = run_flows(lab, family, options.flows)
+        return [{"flows": flows, "failed": failed, "wrong_reply": wrong, "seconds": round(time.monotonic() - started, 1)}]
     finally:
         lab.command("down")
         shutil.rmtree(directory)

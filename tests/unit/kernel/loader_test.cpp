@@ -50,9 +50,9 @@ TEST_F(Loader, PinsMapsAndPrograms) {
                           "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_egress", "tc_pod", "tc_uplink",
                           "xdp_uplink"));
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
-              UnorderedElementsAre("affinity", "backends", "counters", "devices", "flow_bits", "flows4", "flows6",
-                                   "fragments", "frontends", "frontend_values", "gone_endpoints", "maglev", "node_state",
-                                   "pod_namespaces", "scratches", "service_counters", "services", "sockets", "source_ranges",
+              UnorderedElementsAre("affinity", "backends", "counters", "devices", "egress_addresses", "flow_bits", "flows4", "flows6",
+                                   "fragments", "frontends", "frontend_values", "gone_endpoints", "maglev", "masquerade_ranges", "node_state",
+                                   "pod_namespaces", "port_shortages", "scratches", "service_counters", "services", "sockets", "source_ranges",
                                    "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
