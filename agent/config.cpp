@@ -78,6 +78,17 @@ Status take_number(const Values& values, uint32_t low, uint32_t high, uint32_t m
   return ok_status();
 }
 
+Status take_address(const Values& values, std::optional<SocketAddress>& out) {
+  if (values[0] == "off") {
+    out.reset();
+    return ok_status();
+  }
+  auto address = SocketAddress::parse(values[0]);
+  if (!address) return Error{address.error().message + "; or say off"};
+  out = *address;
+  return ok_status();
+}
+
 template <typename T, size_t N>
 Status take_choice(const Values& values, const std::array<std::pair<const char*, T>, N>& choices, T& out) {
   std::vector<std::string> names;
@@ -217,6 +228,16 @@ std::vector<Option> other_options() {
          c.snat_ports = *ranges;
          return ok_status();
        }},
+      {"healthz-address", Kind::one, "ADDRESS:PORT",
+       "Where to serve /healthz and /livez; 0.0.0.0 means all addresses of both families, off: nowhere "
+       "(default: 0.0.0.0:10256)",
+       [](const Values& v, Config& c) { return take_address(v, c.healthz_address); }},
+      {"healthz-timeout", Kind::one, "SECONDS",
+       "How long a change may wait to be applied until /healthz and /livez say 503 (default: 60)",
+       [](const Values& v, Config& c) { return take_number(v, 1, 86400, 1, c.healthz_timeout); }},
+      {"metrics-address", Kind::one, "ADDRESS:PORT",
+       "Where to serve Prometheus metrics, at /metrics; off: nowhere (default: 127.0.0.1:10249)",
+       [](const Values& v, Config& c) { return take_address(v, c.metrics_address); }},
       {"bpffs", Kind::one, "DIR",
        "Where to pin maps, programs and links (default: $MAGLANE_BPFFS, /sys/fs/bpf/maglane)",
        [](const Values& v, Config& c) { return take_path(v, c.bpffs); }},
@@ -241,10 +262,6 @@ std::vector<Option> other_options() {
        [](const Values&, Config&) { return not_supported("leave it out"); }},
       {"masq-config", Kind::one, nullptr, "",
        [](const Values&, Config&) { return not_supported("leave it out"); }},
-      {"metrics-address", Kind::one, nullptr, "",
-       [](const Values&, Config&) { return not_supported("leave it out and use `maglane stats`"); }},
-      {"healthz-address", Kind::one, nullptr, "",
-       [](const Values&, Config&) { return not_supported("leave it out and use `maglane status`"); }},
   };
 }
 
@@ -319,6 +336,8 @@ Config defaults() {
   config.bpffs = from_environment("MAGLANE_BPFFS", "/sys/fs/bpf/maglane");
   config.socket = from_environment("MAGLANE_SOCKET", "/run/maglane/agent.sock");
   config.snat_ports = DataPlaneOptions{}.snat_ports;
+  config.healthz_address = SocketAddress{IpAddress(), 10256};
+  config.metrics_address = *SocketAddress::parse("127.0.0.1:10249");
   return config;
 }
 

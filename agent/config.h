@@ -13,6 +13,7 @@
 
 #include "agent/base/ip.h"
 #include "agent/base/result.h"
+#include "agent/base/socket_address.h"
 #include "agent/kernel/attach_plan.h"
 #include "agent/kernel/data_plane_config.h"
 
@@ -32,6 +33,8 @@ struct Config {
   SocketTranslation socket_translation = SocketTranslation::host;
   std::string bpffs;
   std::string socket;
+  std::optional<SocketAddress> healthz_address, metrics_address;  // nothing: not served
+  uint32_t healthz_timeout = 60;                                  // seconds
   uint32_t flow_table_size = 524288;
   uint32_t affinity_entries = 65536;
   uint32_t maglev_entries = 16U << 20;

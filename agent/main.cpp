@@ -110,7 +110,8 @@ int serve(const Config& config) {
   ResyncQueue resyncs;
   auto reconciler = Reconciler::start(config, board);
   if (!reconciler) return fail(reconciler.error());
-  ControlHandlers handlers(board, resyncs, [&] { return read_maps(config.bpffs); });
+  ControlHandlers handlers(board, resyncs, [&] { return read_maps(config.bpffs); },
+                           [&](v1::Status& status) { (*reconciler)->describe_health(status); });
   auto server = ControlServer::start(config.socket, handlers);
   if (!server) return fail(server.error());
 

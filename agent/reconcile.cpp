@@ -2,6 +2,7 @@
 #include "agent/reconcile.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -10,7 +11,9 @@
 #include <cstring>
 #include <utility>
 
+#include "agent/health/exposition.h"
 #include "agent/host_checks.h"
+#include "agent/inspect/inspector.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
 #include "agent/kernel/sock_diag.h"
@@ -75,6 +78,7 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
   reconciler->carry_over_ = std::move(*carry_over);
+  if (auto s = reconciler->start_health(); !s) return s.error();
   reconciler->carry_flows_over();
   return reconciler;
 }
@@ -108,7 +112,6 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
     status.set_pid(static_cast<uint32_t>(::getpid()));
     status.set_kernel(kernel_release());
   });
-  publish();
 }
 
 const v1::Node* Reconciler::own_node() const {
@@ -117,7 +120,16 @@ const v1::Node* Reconciler::own_node() const {
   return node == model_->nodes.end() ? nullptr : node->second.get();
 }
 
+NodeContext Reconciler::node_context() const {
+  return {config_.node_name, "", view_.primary_addresses(), view_.local_addresses,
+          config_.node_port_addresses};
+}
+
 // ---- when ----------------------------------------------------------------------
+
+void Reconciler::on_source() {
+  if (source_.on_readable()) health_->queued(Instant::now());
+}
 
 void Reconciler::on_network() {
   auto changes = network_.process();
@@ -131,7 +143,8 @@ void Reconciler::on_network() {
 
 Reconciler::Clock::time_point Reconciler::next_due() const {
   Clock::time_point next = expiry_due_;
-  for (const Due& due : {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_}) {
+  for (const Due& due :
+       {update_due_, network_due_, attach_due_, housekeeping_due_, flow_bits_due_, listen_due_}) {
     if (due) next = std::min(next, *due);
   }
   if (auto wait = source_.deadline()) next = std::min(next, Clock::now() + *wait);
@@ -140,10 +153,8 @@ Reconciler::Clock::time_point Reconciler::next_due() const {
 
 void Reconciler::run_due() {
   auto is_due = [](const Due& due) { return due && *due <= Clock::now(); };
-  if (auto wait = source_.deadline(); wait && wait->count() <= 0) {
-    model_ = &source_.read();
-    update_due_ = Clock::now();
-  }
+  health_->alive(Instant::now());
+  if (auto wait = source_.deadline(); wait && wait->count() <= 0) read_source();
   if (is_due(network_due_)) settle_network();
   if (is_due(update_due_)) (void)update();
   if (is_due(housekeeping_due_)) {
@@ -153,13 +164,17 @@ void Reconciler::run_due() {
     if (synced_) attach_due_ = Clock::now();
   }
   if (is_due(attach_due_)) attach();
+  if (is_due(listen_due_)) {
+    listen();
+    publish();
+  }
   if (expiry_due_ <= Clock::now()) expire();
   if (is_due(flow_bits_due_)) keep_flow_bits();
 }
 
 Result<uint32_t> Reconciler::resync() {
   source_.look_again();
-  model_ = &source_.read();
+  read_source();
   plan_.reset();
   auto operations = update();
   retry_xdp_ = true;
@@ -169,19 +184,34 @@ Result<uint32_t> Reconciler::resync() {
 
 // ---- the cluster -----------------------------------------------------------------
 
+// Until all was listed once, what is missing may merely not have been seen yet: to act on it
+// would take away what a former agent left in force.
+void Reconciler::read_source() {
+  const ClusterModel& model = source_.read();
+  if (source_.listed()) {
+    model_ = &model;
+    update_due_ = Clock::now();
+  } else {
+    model_complaints_ = model.complaints;
+    publish();
+  }
+}
+
 Result<uint32_t> Reconciler::update() {
   update_due_.reset();
   if (!model_) return Error{"the source was not read yet"};
+  health_->queued(Instant::now());
   Clock::time_point begin = Clock::now();
   look_at_network();
   std::vector<Complaint> complaints = model_->complaints;
-  NodeContext context{config_.node_name, "", view_.primary_addresses(), view_.local_addresses,
-                      config_.node_port_addresses};
-  const ResolvedCluster& cluster = resolver_.resolve(*model_, context, &complaints);
+  health_->set_node(own_node());
+  const ResolvedCluster& cluster = resolver_.resolve(*model_, node_context(), &complaints);
+  health_->resolved(resolver_.changes());
   auto operations = bring_maps_to(cluster, complaints);
   model_complaints_ = std::move(complaints);
   kernel_complaints_.clear();
   if (!operations) {
+    health_->failed(Clock::now() - begin);
     plan_.reset();  // how far it came is not known: compare with the maps themselves next time
     auto wait = update_backoff_.step();
     update_due_ = Clock::now() + wait;
@@ -191,6 +221,8 @@ Result<uint32_t> Reconciler::update() {
     return operations;
   }
   update_backoff_.reset();
+  health_->applied(cluster, Clock::now() - begin, Instant::now());
+  listen();
   board_.note_update(Clock::now() - begin);
   spdlog::info("update: {} changes for {} services in {:.1f} ms", *operations, cluster.size(),
                milliseconds_since(begin));
@@ -289,6 +321,7 @@ void Reconciler::settle_network() {
   epoch_due_ |= (changes & CHANGED_NEXT_HOPS) != 0;
   NodeNetwork before = view_;
   look_at_network();
+  if (!model_) return;  // the first update sees it, and then knows the Node object as well
   if (auto s = write_node_state(); !s) {
     spdlog::error("{}", s.error().message);
     network_due_ = Clock::now() + kExpiryInterval;
@@ -296,7 +329,7 @@ void Reconciler::settle_network() {
   if (view_.devices != before.devices && synced_) attach_due_ = Clock::now();
   bool addresses = view_.local_addresses != before.local_addresses ||
                    view_.primary_addresses() != before.primary_addresses();
-  if (addresses && model_) update_due_ = Clock::now();
+  if (addresses) update_due_ = Clock::now();
   if (view_ != before) publish();
 }
 
@@ -318,6 +351,8 @@ Status Reconciler::write_node_state() {
   std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
   for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
     state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
+  // What is no longer so is taken back at once; what is so is said with the next expiry.
+  state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
@@ -336,6 +371,13 @@ void Reconciler::carry_flows_over() {
     spdlog::info("flows: {} carried over from tables of another size, {} did not fit", carried->flows,
                  carried->refused);
   }
+}
+
+uint32_t Reconciler::shared_hops() const {
+  uint32_t shared = 0;
+  if (network_.model().next_hops_are_shared(Family::ipv4)) shared |= abi::SHARED_HOPS_IPV4;
+  if (network_.model().next_hops_are_shared(Family::ipv6)) shared |= abi::SHARED_HOPS_IPV6;
+  return shared;
 }
 
 void Reconciler::attach() {
@@ -364,7 +406,10 @@ void Reconciler::attach() {
     attach_due_ = Clock::now() + attach_backoff_.step();
   }
   publish();
-  if (!std::exchange(synced_, true)) board_.set_synced();
+  if (std::exchange(synced_, true)) return;
+  board_.set_synced();
+  // To compare everything with the maps took much memory, and is not needed again.
+  ::malloc_trim(0);
 }
 
 void Reconciler::log_attachments(const std::vector<Attachment>& before) {
@@ -382,8 +427,8 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family,
-                             data_plane_->entries(family == abi::FAMILY_IPV4 ? "flows4" : "flows6"));
+    const uint32_t buckets = data_plane_->entries(family == abi::FAMILY_IPV4 ? "flows4" : "flows6");
+    auto result = run_expiry(data_plane_->program("expire"), family, buckets, shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
@@ -394,12 +439,60 @@ void Reconciler::expire() {
   if (failed_before == expiry_complaints_.empty()) publish();
 }
 
+// ---- health ------------------------------------------------------------------------
+
+Status Reconciler::start_health() {
+  std::vector<Family> families;
+  if (options_.ipv4) families.push_back(Family::ipv4);
+  if (options_.ipv6) families.push_back(Family::ipv6);
+  const auto read = [bpffs = config_.bpffs]() -> Result<std::vector<prometheus::MetricFamily>> {
+    auto inspector = inspect::Inspector::open(bpffs);
+    if (!inspector) return inspector.error();
+    return data_plane_families(*inspector);
+  };
+  const Instant now = Instant::now();
+  health_ = std::make_unique<HealthMonitor>(
+      std::move(families), std::chrono::seconds(config_.healthz_timeout), MAGLANE_VERSION, read, now);
+  health_->queued(now);  // the first update
+  auto servers = HealthServers::start(*health_, {config_.healthz_address, config_.metrics_address});
+  if (!servers) return servers.error();
+  servers_ = std::move(*servers);
+  listen();
+  publish();
+  return ok_status();
+}
+
+// A port that is taken is no reason to end: whoever has it may go.
+void Reconciler::listen() {
+  listen_due_.reset();
+  std::optional<std::vector<IpAddress>> addresses;
+  if (!config_.node_port_addresses.empty() && model_)
+    addresses = node_view(*model_, node_context()).node_port_addresses;
+  listen_complaints_ = servers_->listen(addresses);
+  if (listen_complaints_.empty()) {
+    listen_backoff_.reset();
+  } else {
+    listen_due_ = Clock::now() + listen_backoff_.step();
+  }
+  const std::vector<Complaint> claims = health_->complaints();
+  listen_complaints_.insert(listen_complaints_.end(), claims.begin(), claims.end());
+}
+
+void Reconciler::describe_health(v1::Status& status) const {
+  v1::Health* health = status.mutable_health();
+  health_->describe(Instant::now(), health);
+  const auto text = [](const auto& address) { return address ? address->to_string() : ""; };
+  health->set_healthz_address(text(config_.healthz_address));
+  health->set_metrics_address(text(config_.metrics_address));
+}
+
 // ---- what is told ------------------------------------------------------------------
 
 void Reconciler::publish() {
   std::set<Complaint> complaints;
-  for (const auto* list : {&program_complaints_, &carry_over_complaints_, &host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_}) {
+  for (const auto* list : {&program_complaints_, &carry_over_complaints_, &host_complaints_, &view_.complaints,
+                           &model_complaints_, &kernel_complaints_, &attach_complaints_, &expiry_complaints_,
+                           &socket_complaints_, &pod_complaints_, &listen_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

@@ -22,6 +22,8 @@
 
 #include "agent/config.h"
 #include "agent/control/status_board.h"
+#include "agent/health/monitor.h"
+#include "agent/health/servers.h"
 #include "agent/kernel/attach.h"
 #include "agent/kernel/bpffs.h"
 #include "agent/kernel/carry_over.h"
@@ -47,7 +49,7 @@ class Reconciler {
 
   int source_fd() const { return source_.fd(); }
   int network_fd() const { return network_.fd(); }
-  void on_source() { source_.on_readable(); }
+  void on_source();
   void on_network();
   Clock::time_point next_due() const;
   void run_due();
@@ -55,6 +57,9 @@ class Reconciler {
   // Reads the source again, compares the maps with the plan, repairs, attaches anew. Returns how
   // many operations that took.
   Result<uint32_t> resync();
+
+  // For the status. Thread-safe.
+  void describe_health(v1::Status& status) const;
 
   // The first full update is in the kernel, and packets meet it.
   bool synced() const { return synced_; }
@@ -71,6 +76,7 @@ class Reconciler {
   Reconciler(const Config& config, StatusBoard& board, ManifestDir source, NetlinkWatch network, Bpffs bpffs,
              std::shared_ptr<const DataPlane> data_plane, PinnedMaps maps);
 
+  void read_source();
   Result<uint32_t> update();
   Result<uint32_t> bring_maps_to(const ResolvedCluster& cluster, std::vector<Complaint>& complaints);
   Status apply(std::span<const Operation> operations);
@@ -78,14 +84,18 @@ class Reconciler {
   void look_at_network();
   Status write_node_state();
   void carry_flows_over();
+  uint32_t shared_hops() const;  // enum shared_hops
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);
   void end_stale_sockets();
   void keep_flow_bits() { flow_bits_due_ = flow_bits_.run(Clock::now()); }
+  Status start_health();
+  void listen();
   void log_attachments(const std::vector<Attachment>& before);
   void publish();
   const v1::Node* own_node() const;
+  NodeContext node_context() const;
 
   Config config_;
   DataPlaneOptions options_;
@@ -116,16 +126,20 @@ class Reconciler {
   bool retry_xdp_ = true;
   bool synced_ = false;
   bool node_endpoints_ = false;  // there are some, or were
-  Due update_due_, network_due_, attach_due_, housekeeping_due_;
+  Due update_due_, network_due_, attach_due_, housekeeping_due_, listen_due_;
   Due flow_bits_due_;  // from when all programs in place are ours
   Clock::time_point expiry_due_;
-  Backoff update_backoff_, attach_backoff_;
+  Backoff update_backoff_, attach_backoff_, listen_backoff_;
 
   // What is wrong at present, by where it was found.
-  std::vector<Complaint> program_complaints_, carry_over_complaints_, host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
-      expiry_complaints_, socket_complaints_, pod_complaints_;
+  std::vector<Complaint> program_complaints_, carry_over_complaints_, host_complaints_, model_complaints_,
+      kernel_complaints_, attach_complaints_, expiry_complaints_, socket_complaints_, pod_complaints_,
+      listen_complaints_;
   std::set<Complaint> published_;
   std::vector<v1::Event> events_;
+
+  std::unique_ptr<HealthMonitor> health_;
+  std::unique_ptr<HealthServers> servers_;  // answer from health_: end first
 };
 
 }  // namespace maglane

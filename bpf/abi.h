@@ -414,6 +414,9 @@ MAGLANE_ASSERT_SIZE(struct prefix, 36);
 
 enum { NODE_POD_CIDRS = 2 }; /* one a family */
 
+enum shared_hops { SHARED_HOPS_IPV4 = 1 << 24, SHARED_HOPS_IPV6 = 1 << 25 };
+enum { SHARED_HOPS_SLOTS = 30 };
+
 /* Map "node_state", memory-mapped array, one value. */
 struct node_state {
 	__u32 epoch; /* 1..EPOCH_MAX, then 1 again; raised when routes, neighbours or links change */
@@ -423,7 +426,12 @@ struct node_state {
 	__u32 flow_bits_generation; /* 0 or 1: where new flows are noted */
 	struct table_seed seed; /* what the tables were made with; kept for as long as they are */
 	struct prefix pod_cidrs[NODE_POD_CIDRS]; /* of the Node object; see PODS_BY_NODE_CIDR */
-	__u32 pad2[10];
+	/* Bits 24-31: families (enum shared_hops) of whose packets all to one destination, from one
+	 * device, have one next hop, whatever their source. Bits 0-23: the slot in which the agent
+	 * last said so; its word counts for SHARED_HOPS_SLOTS, since without it nobody watches the
+	 * routes and rules. */
+	__u32 shared_hops;
+	__u32 pad2[9];
 };
 MAGLANE_ASSERT_SIZE(struct node_state, 192);
 
@@ -589,6 +597,15 @@ enum reason {
 		REASON_COUNT
 };
 
+/* Map "service_counters", memory-mapped array by service id + part * SERVICE_IDS. CPUs are
+ * spread over the parts, so that few share a cache line; a service's sum is over them all. */
+enum { SERVICE_IDS = 131072, SERVICE_COUNTER_PARTS = 8 };
+
+struct service_counter {
+	__u64 connections; /* that were given an endpoint */
+};
+MAGLANE_ASSERT_SIZE(struct service_counter, 8);
+
 /* Map "counters", per-CPU array by reason + hook * REASON_COUNT. */
 enum hook { HOOK_XDP = 0, HOOK_TC = 1, HOOK_TC_EGRESS = 2, HOOK_SOCKET = 3, HOOKS = 4 };
 
@@ -616,8 +633,10 @@ struct expire_call {
 	__u32 walked;   /* result: buckets; 0 past the end of the table */
 	__u32 examined; /* result: flows looked at */
 	__u32 removed;  /* result */
+	__u32 shared_hops; /* enum shared_hops, for node_state */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct expire_call, 40);
+MAGLANE_ASSERT_SIZE(struct expire_call, 48);
 
 /* Program "forget": removes the flows of map "gone_endpoints" from some buckets, as far as its
  * time goes. */
@@ -654,10 +673,16 @@ struct clock_call {
 MAGLANE_ASSERT_SIZE(struct clock_call, 32);
 
 /* Program "remove_flow": removes one direction. */
+enum remove_result {
+	REMOVE_ABSENT = 0, /* there was no such flow */
+	REMOVE_DONE = 1,
+	REMOVE_BUSY = 2, /* its bucket's lock could not be had: try again */
+};
+
 struct remove_call {
 	struct call_header header;
 	__u32 family;
-	__u32 removed; /* result: 1 if there was such a flow */
+	__u32 result; /* enum remove_result */
 	union {
 		struct tuple4 t4;
 		struct tuple6 t6;

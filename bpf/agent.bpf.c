@@ -84,20 +84,20 @@ int remove_flow(struct __sk_buff *ctx)
 {
 	struct remove_call *call = ctx_at(ctx, 0, sizeof(*call));
 	union any_tuple key = {};
-	int removed;
+	int result;
 
 	if (!call)
 		return CTX_DROP;
 	if (call->family == FAMILY_IPV4) {
 		key.t4 = call->tuple.t4;
-		removed = remove_run(&key, FAMILY_IPV4);
+		result = remove_run(&key, FAMILY_IPV4);
 	} else {
 		key.t6 = call->tuple.t6;
-		removed = remove_run(&key, FAMILY_IPV6);
+		result = remove_run(&key, FAMILY_IPV6);
 	}
 	call = ctx_at(ctx, 0, sizeof(*call));
 	if (call)
-		call->removed = removed;
+		call->result = remove_result_of(result);
 	return 0;
 }
 

@@ -111,10 +111,21 @@ static long expire_bucket6(__u32 n, struct flow_walk *walk)
 	return expire_bucket(n, walk, FAMILY_IPV6);
 }
 
+/* The agent is there, and says what it knows of the ways of packets: see node_state. */
+static __always_inline void expiry_note_hops(__u32 shared_hops, __u32 now)
+{
+	__u32 zero = 0;
+	struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
+
+	if (state)
+		*(volatile __u32 *)&state->shared_hops = (shared_hops & ~STAMP_SLOT_MASK) | now;
+}
+
 static __always_inline void expiry_run(struct expire_call *call)
 {
 	struct flow_walk walk = flow_walk_from(call->first_bucket);
 
+	expiry_note_hops(call->shared_hops, walk.slot_now);
 	if (call->family == FAMILY_IPV4)
 		bpf_loop(call->buckets, expire_bucket4, &walk, 0);
 	else

@@ -379,11 +379,11 @@ static __always_inline table_location flow_search(const union any_tuple *key, in
 }
 
 /* TABLE_NOWHERE, or the location of the key if it is next to its home slot. */
-static __always_inline table_location flow_next_to_home(const union any_tuple *key, int family)
+static __always_inline table_location flow_next_to_home(const union any_tuple *key,
+							const struct table_place *place,
+							int family)
 {
-	__u64 hash = table_hash(&config.seed, key->words, FLOW_SHAPE(family));
-	table_location location = table_locate(table_first(hash, FLOW_BUCKETS(family)),
-					       table_next_to(table_home(hash)));
+	table_location location = table_locate(place->first, table_next_to(place->home));
 	void *entry = table_at(FLOW_MAP(family), location, FLOW_SHAPE(family));
 	__u32 meta;
 
@@ -394,13 +394,16 @@ static __always_inline table_location flow_next_to_home(const union any_tuple *k
 static __always_inline enum table_result flow_find_elsewhere_of(const union any_tuple *key,
 								struct flow *flow, int family)
 {
+	struct table_place place;
 	void *entry;
 
 	if (!key || !flow)
 		return TABLE_BUSY;
-	flow->location = flow_next_to_home(key, family);
+	place = flow_place(key->words, family);
+	flow->location = flow_next_to_home(key, &place, family);
 	if (flow->location == TABLE_NOWHERE)
-		flow->location = flow_search(key, family);
+		flow->location = table_search(FLOW_MAP(family), key->words, &place,
+					      FLOW_SHAPE(family));
 	entry = table_at(FLOW_MAP(family), flow->location, FLOW_SHAPE(family));
 	if (!entry)
 		return TABLE_ABSENT;
@@ -425,10 +428,9 @@ static __always_inline enum table_result flow_find_elsewhere(const union any_tup
 				       flow_find_elsewhere6(key, flow);
 }
 
-/* The same where every nanosecond counts: the home slot, which is one line, comes first, then
- * the one next to it. Most flows are there. */
-static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
-						   int family)
+/* The same at the home slot alone, which is one line, and where most flows are. */
+static __always_inline enum table_result flow_find_at_home(const union any_tuple *key,
+							   struct flow *flow, int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	__u64 hash = table_hash(&config.seed, key->words, shape);
@@ -441,8 +443,31 @@ static __always_inline enum table_result flow_find(const union any_tuple *key, s
 		flow->location = table_locate(index, home);
 		result = table_copy(table_entry(bucket, home, shape), key->words, &flow->meta,
 				    flow->answer.words, shape);
+		if (result == TABLE_ABSENT)
+			table_fetch(table_header(bucket));
 	}
+	return result;
+}
+
+/* At the home slot first, where every nanosecond counts. */
+static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
+						   int family)
+{
+	enum table_result result = flow_find_at_home(key, flow, family);
+
 	return result == TABLE_ABSENT ? flow_find_elsewhere(key, flow, family) : result;
+}
+
+/* Has the lines brought in that an insert of the key is going to need, and waits for none. */
+static __always_inline void flow_fetch(const union any_tuple *key, int family)
+{
+	struct table_place place = flow_place(key->words, family);
+	void *bucket = table_bucket(FLOW_MAP(family), &place.first);
+
+	if (!bucket)
+		return;
+	table_fetch(table_header(bucket));
+	table_fetch_slot(bucket, place.home, FLOW_SHAPE(family));
 }
 
 static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
@@ -469,14 +494,25 @@ __weak int flow_insert6(const union any_tuple *key, const union any_flow *flow, 
 	return flow_insert_of(key, flow, seen, FAMILY_IPV6);
 }
 
-/* TABLE_DONE: it is in. TABLE_PRESENT: another has the key. TABLE_FULL: no room, nothing to
- * give up. TABLE_BUSY. */
+/* TABLE_DONE: it is in. TABLE_MADE_ROOM: it is, and another flow, which may be any, was given up
+ * for it. TABLE_PRESENT: another has the key. TABLE_FULL: no room, nothing to give up.
+ * TABLE_BUSY. */
+static __always_inline enum table_result flow_insert_telling(const union any_tuple *key,
+							     const union any_flow *flow,
+							     __u8 seen, int family)
+{
+	return family == FAMILY_IPV4 ? flow_insert4(key, flow, seen) :
+				       flow_insert6(key, flow, seen);
+}
+
+/* The same where what was given up is no matter. */
 static __always_inline enum table_result flow_insert(const union any_tuple *key,
 						     const union any_flow *flow, __u8 seen,
 						     int family)
 {
-	return family == FAMILY_IPV4 ? flow_insert4(key, flow, seen) :
-				       flow_insert6(key, flow, seen);
+	enum table_result result = flow_insert_telling(key, flow, seen, family);
+
+	return result == TABLE_MADE_ROOM ? TABLE_DONE : result;
 }
 
 static __always_inline int flow_remove_of(const union any_tuple *key, int family)
@@ -488,6 +524,13 @@ static __always_inline int flow_remove_of(const union any_tuple *key, int family
 	place = flow_place(key->words, family);
 	return table_remove(FLOW_MAP(family), key->words, &place, &config.seed,
 			    FLOW_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+static __always_inline enum remove_result remove_result_of(int table_result)
+{
+	return table_result == TABLE_DONE   ? REMOVE_DONE :
+	       table_result == TABLE_ABSENT ? REMOVE_ABSENT :
+					      REMOVE_BUSY;
 }
 
 __weak int flow_remove4(const union any_tuple *key)

@@ -10,6 +10,7 @@
 #include "bpf/count.h"
 #include "bpf/flow.h"
 #include "bpf/fragment.h"
+#include "bpf/hop.h"
 #include "bpf/reject.h"
 #include "bpf/repair.h"
 #include "bpf/rewrite.h"
@@ -53,18 +54,23 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 
 /*
  * Finds the next hop of a flow's translated destination and puts it into the copy. With a
- * stamp of no epoch afterwards there is a route but no neighbour yet: `route` is for
+ * stamp of no epoch afterwards there is a route but no neighbour yet: scratch->route is for
  * ctx_resolve. REASON_COUNT: found.
  */
 static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 					    union any_flow *flow, __u32 stamp,
-					    struct bpf_fib_lookup *route, int family)
+					    struct scratch *scratch, int family)
 {
+	const int shared = hops_are_shared(stamp, family);
+	struct bpf_fib_lookup *route = &scratch->route;
 	struct flow_body *body = flow_body(flow, family);
 	struct device *device;
 	__u32 ifindex;
-	long error = route_lookup(ctx, packet, flow, route, family);
+	long error;
 
+	if (shared && hop_recall(ctx, packet, flow, stamp, scratch, family))
+		return REASON_COUNT;
+	error = route_lookup(ctx, packet, flow, route, family);
 	body->stamp = stamp & STAMP_SLOT_MASK;
 	if (error == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return REASON_COUNT;
@@ -79,6 +85,8 @@ static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 	__builtin_memcpy(body->next_hop.src_mac, route->smac, ETH_ALEN);
 	body->mtu = route->mtu_result;
 	body->stamp = stamp;
+	if (shared)
+		hop_remember(ctx, packet, flow, scratch, family);
 	return REASON_COUNT;
 }
 
@@ -147,8 +155,13 @@ static __noinline int note6(ctx_t *ctx, struct packet *packet, struct flow *flow
 
 static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
-	__u8 seen = seen_in(packet);
+	__u8 seen;
 
+	/* Most packets, in few instructions. */
+	if (!(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	    flow->meta & SEEN_ACK << FLOW_META_SEEN_SHIFT)
+		return;
+	seen = seen_in(packet);
 	if ((meta_seen(flow->meta) & seen) == seen)
 		return;
 	if (family == FAMILY_IPV4)
@@ -163,7 +176,7 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 					 __u32 stamp, struct scratch *scratch, int family)
 {
 	__u32 before = flow_body(&flow->answer, family)->stamp;
-	enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, &scratch->route, family);
+	enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
 
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
@@ -182,7 +195,7 @@ enum {
 
 /* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
  * not, or the program's return value. */
-static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
 	__u32 l4 = packet->l4_offset;
 	const __u8 *data_offset;
@@ -201,21 +214,6 @@ static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 
 	return too_big(ctx, packet, mtu, family);
 }
 
-static __noinline int oversize4(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
-}
-
-static __noinline int oversize6(ctx_t *ctx, struct packet *packet, __u32 mtu)
-{
-	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
-}
-
-static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
-{
-	return family == FAMILY_IPV4 ? oversize4(ctx, packet, mtu) : oversize6(ctx, packet, mtu);
-}
-
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 					   union any_flow *flow, __u8 kind, int hop,
 					   int family)
@@ -224,7 +222,7 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
 		return rewrite_sctp(ctx, packet, flow, hop, family);
-	return rewrite(ctx, packet, flow, hop, family);
+	return rewrite(ctx, packet, flow, packet->l4_offset, hop, family);
 }
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up
@@ -273,23 +271,23 @@ static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union 
 	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
 }
 
-/* An unusual packet to the node's own stack. */
-static __always_inline int rewrite_for_stack(ctx_t *ctx, struct packet *packet,
+/* An unusual packet to the node's own stack. REASON_COUNT: done. */
+static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *packet,
 					     union any_flow *flow, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const __u8 kind = *packet_kind(packet, family);
 
 	if (!scratch)
-		return -1;
+		return REASON_REWRITE_FAILED;
 	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
 	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
-		return -1;
+		return REASON_SCTP_FRAGMENT;
 	if (rewrite_unusual(ctx, packet, flow, kind, 0, family))
-		return -1;
+		return REASON_REWRITE_FAILED;
 	if (kind & PACKET_FIRST_FRAGMENT)
 		fragment_remember(packet, &scratch->fragment_key, family);
-	return 0;
+	return REASON_COUNT;
 }
 
 static __noinline int rewrite_for_stack4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
@@ -313,6 +311,7 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 	struct flow_body *body = flow_body(&flow->answer, family);
 	struct scratch *scratch;
 	__u32 now = clock_slot();
+	enum reason failed;
 
 	if (body->stamp != now) {
 		scratch = scratch_of(CTX_HOOK);
@@ -323,10 +322,9 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 				 &scratch->reservation.reverse, family);
 		flow_store_hop(&packet->tuple, flow, family);
 	}
-	if (family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
-				    rewrite_for_stack6(ctx, packet, &flow->answer))
-		return drop(ctx, REASON_REWRITE_FAILED);
-	return pass(ctx, reason);
+	failed = family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
+					 rewrite_for_stack6(ctx, packet, &flow->answer);
+	return failed == REASON_COUNT ? pass(ctx, reason) : drop(ctx, failed);
 }
 
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
@@ -371,7 +369,7 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 		if (verdict != FITS)
 			return verdict;
 	}
-	if (rewrite(ctx, packet, &flow->answer, 1, family))
+	if (rewrite(ctx, packet, &flow->answer, PLAIN_L4(family), 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved && scratch) {
 		count(ctx, REASON_RESOLVING);

@@ -130,6 +130,27 @@ static __always_inline enum parsed fragment_parse(ctx_t *ctx, struct packet *pac
 	return parsed;
 }
 
+enum { UNUSUAL = 100 }; /* no program's return value: the packet is known by now */
+
+/* Goes on where parse met what is rare: a fragment, or SCTP. */
+static __always_inline enum parsed parse_unusual(ctx_t *ctx, struct packet *packet,
+						 enum parsed parsed, struct fragment_key *key,
+						 int family)
+{
+	if (parsed == PARSED_FRAGMENT)
+		return fragment_parse(ctx, packet, key, family);
+	if (parsed == PARSED_OTHER_PROTOCOL &&
+	    *tuple_protocol(&packet->tuple, family) == IPPROTO_SCTP)
+		return parse_sctp(ctx, packet, family);
+	return parsed;
+}
+
+static __always_inline int is_icmp(struct packet *packet, int family)
+{
+	return *tuple_protocol(&packet->tuple, family) ==
+	       (family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
 /* The first fragment is on its way. `key`: as fragment_parse left it. */
 static __always_inline void fragment_remember(struct packet *packet, const struct fragment_key *key,
 					      int family)

@@ -77,7 +77,7 @@ static __always_inline int frontend_is_service_address(union frontend_words *key
 
 static __always_inline int in_service_cidr(const __be32 *address, int family)
 {
-	for (int i = 0; i < MAX_SERVICE_CIDRS; i++)
+	for (int i = 0; i < MAX_SERVICE_CIDRS && config.service_cidrs[i].family; i++)
 		if (prefix_contains(&config.service_cidrs[i], address, family))
 			return 1;
 	return 0;

@@ -191,9 +191,10 @@ static __always_inline int icmp_rewrite_quote(ctx_t *ctx, struct icmp_error *err
 	return ctx_store(ctx, error->inner_offset, ip, header);
 }
 
-/* The error's own IP header: to whoever sent the packet, from the end that they know. */
+/* The error's own IP header: to whoever sent the packet, from the end that they know. hop: it is
+ * sent on, and so loses one. */
 static __always_inline void icmp_rewrite_outer(struct icmp_error *error, union any_flow *flow,
-					       __u32 *difference, int family)
+					       __u32 *difference, int hop, int family)
 {
 	union ip_header *ip = &error->outer;
 	__be32 *src = family == FAMILY_IPV4 ? (__be32 *)&ip->v4.saddr : (__be32 *)&ip->v6.saddr;
@@ -207,17 +208,18 @@ static __always_inline void icmp_rewrite_outer(struct icmp_error *error, union a
 		addr_copy(src, flow_src(flow, family), family);
 	}
 	if (family == FAMILY_IPV4) {
-		ip->v4.ttl--;
+		ip->v4.ttl -= hop;
 		checksum_update(&ip->v4.check,
-				(__u32)checksum_fold(sum) + (__u16)~__builtin_bswap16(0x0100));
+				(__u32)checksum_fold(sum) +
+					(hop ? (__u16)~__builtin_bswap16(0x0100) : 0));
 	} else {
-		ip->v6.hop_limit--;
+		ip->v6.hop_limit -= hop;
 		*difference += checksum_fold(sum); /* in ICMPv6's pseudo header */
 	}
 }
 
 static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet, struct icmp_error *error,
-					union any_flow *flow, int family)
+					union any_flow *flow, int hop, int family)
 {
 	const __u32 header = family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	const __u32 at = packet->l4_offset + 2;
@@ -228,13 +230,46 @@ static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet, struc
 	    ctx_load(ctx, L3_OFFSET, &error->outer, header) ||
 	    icmp_rewrite_quote(ctx, error, flow, &difference, family))
 		return -1;
-	icmp_rewrite_outer(error, flow, &difference, family);
+	icmp_rewrite_outer(error, flow, &difference, hop, family);
 	if (ctx_load(ctx, at, &checksum, sizeof(checksum)))
 		return -1;
 	checksum_update(&checksum, checksum_fold(difference));
 	if (ctx_store(ctx, at, &checksum, sizeof(checksum)))
 		return -1;
 	return ctx_store(ctx, L3_OFFSET, &error->outer, header);
+}
+
+/*
+ * Finds the flow that leads to who sent the packet that an error is about, and copies it to
+ * scratch->other. TABLE_ABSENT: there is none, or this is no such error.
+ */
+static __always_inline enum table_result icmp_find_flow(ctx_t *ctx, struct packet *packet,
+							struct scratch *scratch, int family)
+{
+	if (!icmp_read(ctx, packet, &scratch->icmp, family))
+		return TABLE_ABSENT;
+	return flow_find_elsewhere_of(&scratch->icmp.answer, &scratch->other, family);
+}
+
+/* To or from the node's own stack, as translate_in_place does it. */
+static __always_inline int icmp_translate_in_place(ctx_t *ctx, struct packet *packet,
+						   struct scratch *scratch, enum reason reason,
+						   int family)
+{
+	if (icmp_rewrite(ctx, packet, &scratch->icmp, &scratch->other.answer, 0, family))
+		return drop(ctx, REASON_REWRITE_FAILED);
+	return pass(ctx, reason);
+}
+
+static __always_inline int icmp_deliver(ctx_t *ctx, struct packet *packet, struct scratch *scratch,
+					int family)
+{
+	/* About what the endpoint here was sent: that does not come in from anywhere. */
+	if (flow_body(&scratch->other.answer, family)->flags & FLOW_REPLY)
+		return pass(ctx, REASON_NOT_OURS);
+	if ((int)CTX_HOOK == (int)HOOK_XDP)
+		return pass(ctx, REASON_TO_TC);
+	return icmp_translate_in_place(ctx, packet, scratch, REASON_DELIVERED, family);
 }
 
 /* Sends an error about a packet of a flow to who sent that packet: the program's return value;
@@ -247,11 +282,11 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 	struct flow_body *body;
 	struct flow *flow;
 
-	if (!scratch || !icmp_read(ctx, packet, &scratch->icmp, family))
+	if (!scratch)
 		return ICMP_UNRELATED;
 	flow = &scratch->other;
 	body = flow_body(&flow->answer, family);
-	switch (flow_find_elsewhere_of(&scratch->icmp.answer, flow, family)) {
+	switch (icmp_find_flow(ctx, packet, scratch, family)) {
 	case TABLE_DONE:
 		break;
 	case TABLE_BUSY:
@@ -259,18 +294,20 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 	default:
 		return ICMP_UNRELATED;
 	}
+	if (body->flags & FLOW_NODE)
+		return icmp_deliver(ctx, packet, scratch, family);
 	if (packet->ttl <= 1)
 		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
 		enum reason reason =
-			hop_find(ctx, packet, &flow->answer, stamp, &scratch->route, family);
+			hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
 
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
 	}
 	if (body->stamp != stamp ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
 		return pass(ctx, REASON_TO_TC);
-	if (icmp_rewrite(ctx, packet, &scratch->icmp, &flow->answer, family))
+	if (icmp_rewrite(ctx, packet, &scratch->icmp, &flow->answer, 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (body->stamp != stamp) {
 		count(ctx, REASON_RESOLVING);

@@ -33,7 +33,7 @@ MAGLANE_MAP(frontends, BPF_MAP_TYPE_ARRAY, __u32, struct frontend_bucket, 2048 /
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(frontend_values, BPF_MAP_TYPE_ARRAY, __u32, struct frontend, 65536 /* agent */,
 	    BPF_F_MMAPABLE);
-MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, 131072 /* agent */,
+MAGLANE_MAP(services, BPF_MAP_TYPE_HASH, __u32, struct service_info, SERVICE_IDS,
 	    BPF_F_NO_PREALLOC);
 MAGLANE_MAP(backends, BPF_MAP_TYPE_ARRAY, __u32, struct backend, 262144 /* agent */,
 	    BPF_F_MMAPABLE);
@@ -54,6 +54,8 @@ MAGLANE_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinit
 	    65536 /* agent */, 0);
 MAGLANE_MAP(gone_endpoints, BPF_MAP_TYPE_HASH, struct service_endpoint, __u32, 65536,
 	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(service_counters, BPF_MAP_TYPE_ARRAY, __u32, struct service_counter,
+	    SERVICE_IDS * SERVICE_COUNTER_PARTS, BPF_F_MMAPABLE);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);
 MAGLANE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, struct socket_key, struct socket_peer, 131072, 0);
 MAGLANE_MAP(pod_namespaces, BPF_MAP_TYPE_HASH, __u64, struct pod_namespace, 4096,

@@ -247,11 +247,14 @@ static __always_inline enum reason nat_make_flows(ctx_t *ctx, struct packet *pac
 	body->flags = connection->flags;
 	if (connection->source_translated || port != *tuple_src_port(&packet->tuple, family))
 		body->flags |= FLOW_SNAT;
-	result = flow_insert(&packet->tuple, answer, reservation->seen, family);
-	if (result == TABLE_DONE && flow_search(&reservation->reverse, family) == TABLE_NOWHERE) {
-		/* In a full table the forward flow may have taken the reverse one's place. */
-		flow_remove(&packet->tuple, family);
-		return REASON_FLOW_TABLE_FULL;
+	result = flow_insert_telling(&packet->tuple, answer, reservation->seen, family);
+	if (result == TABLE_MADE_ROOM) {
+		/* Of the reverse flow? */
+		if (flow_search(&reservation->reverse, family) == TABLE_NOWHERE) {
+			flow_remove(&packet->tuple, family);
+			return REASON_FLOW_TABLE_FULL;
+		}
+		result = TABLE_DONE;
 	}
 	if (result == TABLE_DONE) {
 		flow->meta = (__u32)reservation->seen << FLOW_META_SEEN_SHIFT | reservation->protocol;

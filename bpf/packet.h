@@ -32,6 +32,7 @@ enum packet_kind {
 	PACKET_FIRST_FRAGMENT = 1 << 0,
 	PACKET_LATER_FRAGMENT = 1 << 1, /* without a layer 4 header */
 	PACKET_SCTP = 1 << 2,
+	PACKET_OPTIONS = 1 << 4, /* IP options or extension headers before layer 4 */
 };
 
 enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };

@@ -43,6 +43,9 @@ struct ports_header {
 	__u8 flags;
 };
 
+/* Where layer 4 begins in a plain packet. */
+#define PLAIN_L4(family) (L3_OFFSET + ((family) == FAMILY_IPV4 ? 20 : 40))
+
 /* `first`: of several fragments, so that what is missing may follow. */
 static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet, int first,
 					       int family)
@@ -74,6 +77,8 @@ static __always_inline enum parsed parse_ports(ctx_t *ctx, struct packet *packet
 	if (needed < header || (needed > room && !(first && protocol != IPPROTO_TCP)))
 		return PARSED_MALFORMED;
 	tuple_set_tail(&packet->tuple, *(__u32 *)l4, protocol, family);
+	if (offset != PLAIN_L4(family))
+		packet_mark(packet, PACKET_OPTIONS, family);
 	return PARSED_OK;
 }
 
@@ -246,6 +251,69 @@ static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet,
 static __always_inline enum parsed parse(ctx_t *ctx, struct packet *packet, int family)
 {
 	return family == FAMILY_IPV4 ? parse_ipv4(ctx, packet) : parse_ipv6(ctx, packet);
+}
+
+/* What parse_ports does, where the offset is known. `length`: as packet->ip_len. */
+static __always_inline int parse_plain_ports(ctx_t *ctx, struct packet *packet, __u8 protocol,
+					     __u32 length, int family)
+{
+	const struct ports_header *l4;
+	__u32 needed, least;
+
+	if (protocol == IPPROTO_TCP) {
+		l4 = ctx_at(ctx, PLAIN_L4(family), 20);
+		if (!l4)
+			return 0;
+		packet->tcp_flags = l4->flags;
+		needed = (l4->data_offset >> 4) * 4;
+		least = 20;
+	} else if (protocol == IPPROTO_UDP) {
+		l4 = ctx_at(ctx, PLAIN_L4(family), 8);
+		if (!l4)
+			return 0;
+		packet->tcp_flags = 0;
+		needed = __builtin_bswap16(l4->length_be);
+		least = 8;
+	} else {
+		return 0;
+	}
+	if (needed < least || PLAIN_L4(family) - L3_OFFSET + needed > length ||
+	    length > ctx_len(ctx) - L3_OFFSET)
+		return 0;
+	packet->ip_len = length;
+	packet->l4_offset = PLAIN_L4(family);
+	tuple_set_tail(&packet->tuple, *(__u32 *)l4, protocol, family);
+	return 1;
+}
+
+/* 1: it is TCP or UDP, whole, nothing stands between IP header and layer 4, and *packet is what
+ * parse would make of it. Most packets, in few instructions; for all others 0, and parse says
+ * what they are. `ip`: the IP header without options. */
+static __always_inline int parse_plain(ctx_t *ctx, const void *ip, struct packet *packet,
+				       int family)
+{
+	if (family == FAMILY_IPV4) {
+		const struct iphdr *v4 = ip;
+
+		if (*(const __u8 *)ip != 0x45 ||
+		    v4->frag_off & __builtin_bswap16(IP_FRAGMENT_BITS))
+			return 0;
+		packet->tuple.words[0] = v4->saddr | (__u64)v4->daddr << 32;
+		packet->ttl = v4->ttl;
+		packet->tos = v4->tos;
+		return parse_plain_ports(ctx, packet, v4->protocol,
+					 __builtin_bswap16(v4->tot_len), family);
+	} else {
+		const struct ipv6hdr *v6 = ip;
+
+		if (v6->version != 6)
+			return 0;
+		__builtin_memcpy(packet->tuple.t6.src_be, &v6->saddr, 32);
+		packet->ttl = v6->hop_limit;
+		packet->tos = (v6->priority << 4) | (v6->flow_lbl[0] >> 4);
+		return parse_plain_ports(ctx, packet, v6->nexthdr,
+					 __builtin_bswap16(v6->payload_len) + 40, family);
+	}
 }
 
 #endif

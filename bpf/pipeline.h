@@ -52,32 +52,23 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	}
 }
 
-enum { UNUSUAL = 100 }; /* no program's return value */
-
-/* UNUSUAL: the packet goes on as those do that parse knows; or the program's return value. */
-static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				       int family)
+/* What is not plain. UNUSUAL: the packet goes on as plain ones do; or the program's return
+ * value. */
+static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int family)
 {
-	const __u8 icmp = family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	struct scratch *scratch = scratch_of(CTX_HOOK);
+	enum parsed parsed = parse(ctx, packet, family);
 
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
 	if (parsed == PARSED_NO_ADDRESS || !scratch)
 		return pass(ctx, REASON_NOT_OURS);
-	if (parsed == PARSED_FRAGMENT) {
-		parsed = fragment_parse(ctx, packet, &scratch->fragment_key, family);
-		if (parsed == PARSED_OK)
-			return UNUSUAL;
-	}
-	if (parsed == PARSED_OTHER_PROTOCOL) {
-		const __u8 protocol = *tuple_protocol(&packet->tuple, family);
-		int verdict = ICMP_UNRELATED;
+	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
+	if (parsed == PARSED_OK)
+		return UNUSUAL;
+	if (parsed == PARSED_OTHER_PROTOCOL && is_icmp(packet, family)) {
+		int verdict = icmp_error(ctx, packet, family);
 
-		if (protocol == IPPROTO_SCTP)
-			parsed = parse_sctp(ctx, packet, family);
-		else if (protocol == icmp)
-			verdict = icmp_error(ctx, packet, family);
-		if (parsed == PARSED_OK)
-			return UNUSUAL;
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
 	}
@@ -85,21 +76,19 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, enum p
 }
 
 /* Functions of their own, so that the stack of those packets that are many stays small. */
-static __noinline int unparsed4(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+static __noinline int unparsed4(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, parsed, FAMILY_IPV4);
+	return unparsed_of(ctx, packet, FAMILY_IPV4);
 }
 
-static __noinline int unparsed6(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+static __noinline int unparsed6(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, parsed, FAMILY_IPV6);
+	return unparsed_of(ctx, packet, FAMILY_IPV6);
 }
 
-static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				    int family)
+static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, int family)
 {
-	return family == FAMILY_IPV4 ? unparsed4(ctx, packet, parsed) :
-				       unparsed6(ctx, packet, parsed);
+	return family == FAMILY_IPV4 ? unparsed4(ctx, packet) : unparsed6(ctx, packet);
 }
 
 /* No frontend has this address, port and protocol. */
@@ -134,6 +123,76 @@ static __always_inline int needs_source_translation(struct packet *packet,
 	if (frontend->flags & FRONTEND_EXTERNAL_LOCAL && class == SOURCE_POD && packet->from_pod)
 		return 0;
 	return !(backend->flags & BACKEND_LOCAL);
+}
+
+/*
+ * A new connection makes two flows, far apart in a large table: the lines of both are some 100 ns
+ * away. Where the first packet says that it is one, the reply's place is guessed before anything
+ * waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
+ */
+static __always_inline int fetch_reply_of(struct packet *packet, int family)
+{
+	union frontend_words key = {.key.family = family};
+	union any_tuple reverse = {};
+	const struct frontend *frontend;
+	const struct backend *backend;
+	const struct table_ref *table;
+	enum source_class class;
+	__u64 hash;
+	__u32 id;
+
+	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
+	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
+	key.key.protocol = *tuple_protocol(&packet->tuple, family);
+	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	if (!frontend)
+		return 0;
+	class = source_class(packet, family);
+	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
+				      &frontend->tables[SOURCE_OUTSIDE];
+	hash = connection_hash(&packet->tuple, family);
+	id = table->size ? maglev_select(table, hash) : 0;
+	backend = backend_of(&id, family);
+	if (!backend)
+		return 0;
+	addr_copy(tuple_src(&reverse, family), backend->addr_be, family);
+	addr_copy(tuple_dst(&reverse, family), tuple_src(&packet->tuple, family), family);
+	*tuple_dst_port(&reverse, family) = *tuple_src_port(&packet->tuple, family);
+	if (needs_source_translation(packet, frontend, backend, class, family)) {
+		node_address(tuple_dst(&reverse, family), family);
+		*tuple_dst_port(&reverse, family) = __builtin_bswap16(source_port(hash, 0));
+	}
+	*tuple_src_port(&reverse, family) = backend->port_be;
+	*tuple_protocol(&reverse, family) = key.key.protocol;
+	flow_fetch(&reverse, family);
+	return 0;
+}
+
+static __noinline int fetch_reply4(struct packet *packet)
+{
+	return fetch_reply_of(packet, FAMILY_IPV4);
+}
+
+static __noinline int fetch_reply6(struct packet *packet)
+{
+	return fetch_reply_of(packet, FAMILY_IPV6);
+}
+
+/* flow_find for a packet that may be a connection's first. */
+static __always_inline enum table_result find_flow(struct packet *packet, struct flow *flow,
+						      int family)
+{
+	enum table_result found = flow_find_at_home(&packet->tuple, flow, family);
+
+	if (found != TABLE_ABSENT)
+		return found;
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		if (family == FAMILY_IPV4)
+			fetch_reply4(packet);
+		else
+			fetch_reply6(packet);
+	}
+	return flow_find_elsewhere(&packet->tuple, flow, family);
 }
 
 /*
@@ -275,13 +334,14 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 		flow_body(&flow->answer, family)->stamp = clock_slot();
 		reason = REASON_COUNT;
 	} else {
-		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), &scratch->route,
-				  family);
+		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
 	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);
-	if (reason == REASON_COUNT)
+	if (reason == REASON_COUNT) {
+		count_connection(connection->service_id);
 		return 1;
+	}
 	*verdict = drop(ctx, reason);
 	return 0;
 }
@@ -318,31 +378,17 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow,
  * Pods' packets are not asked: pods are endpoints, mostly, or use one directly (see
  * shares_replies).
  */
-static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
+static __always_inline int is_stranger(ctx_t *ctx, const void *ip, int *verdict, int family)
 {
-	const void *addresses;
-	__u8 protocol;
+	const __u8 protocol = family == FAMILY_IPV4 ? ((const struct iphdr *)ip)->protocol :
+						      ((const struct ipv6hdr *)ip)->nexthdr;
+	/* Source, then destination, as in a tuple. */
+	void *addresses = (void *)ip + (family == FAMILY_IPV4 ? 12 : 8);
 
-	if (family == FAMILY_IPV4) {
-		const struct iphdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return 0;
-		protocol = ip->protocol;
-		addresses = &ip->saddr;
-	} else {
-		const struct ipv6hdr *ip = ctx_at(ctx, L3_OFFSET, sizeof(*ip));
-
-		if (!ip)
-			return 0;
-		protocol = ip->nexthdr;
-		addresses = &ip->saddr;
-	}
 	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
-	    filter_may_be_ours(tuple_src((void *)addresses, family),
-			       tuple_dst((void *)addresses, family), family))
+	    filter_may_be_ours(tuple_src(addresses, family), tuple_dst(addresses, family), family))
 		return 0;
-	*verdict = in_service_cidr(tuple_dst((void *)addresses, family), family) ?
+	*verdict = in_service_cidr(tuple_dst(addresses, family), family) ?
 			   drop(ctx, REASON_UNUSED_ADDRESS) :
 			   pass(ctx, REASON_NOT_OURS);
 	return 1;
@@ -350,22 +396,23 @@ static __always_inline int is_stranger(ctx_t *ctx, int *verdict, int family)
 
 static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 {
+	const void *ip = ctx_at(ctx, L3_OFFSET, PLAIN_L4(family) - L3_OFFSET);
 	struct packet packet;
-	enum parsed parsed;
 	enum table_result found;
 	struct flow flow;
 	int verdict;
 
-	if (!from_pod && is_stranger(ctx, &verdict, family))
+	if (!ip)
+		return pass(ctx, REASON_NOT_OURS);
+	if (!from_pod && is_stranger(ctx, ip, &verdict, family))
 		return verdict;
 	packet.from_pod = from_pod;
-	parsed = parse(ctx, &packet, family);
-	if (parsed != PARSED_OK) {
-		verdict = unparsed(ctx, &packet, parsed, family);
+	if (!parse_plain(ctx, ip, &packet, family)) {
+		verdict = unparsed(ctx, &packet, family);
 		if (verdict != UNUSUAL)
 			return verdict;
 	}
-	found = flow_find(&packet.tuple, &flow, family);
+	found = find_flow(&packet, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {

@@ -115,7 +115,7 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const __u32 refused = ctx_len(ctx);
 	__u32 quoted = packet->ip_len;
-	struct ethhdr ethernet;
+	struct ethhdr *ethernet;
 	__u32 *quote;
 	void *at;
 
@@ -124,11 +124,12 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	if (!refusal_allowed(&scratch->refusals))
 		return drop(ctx, REASON_REFUSAL_RATE_LIMITED);
 	quote = scratch->quote;
+	ethernet = &scratch->ethernet;
 	__builtin_memset(quote, 0, QUOTE_MAX);
 	if (quoted > QUOTE_MAX)
 		quoted = QUOTE_MAX;
 	if (quoted < QUOTE_MIN || packet->l4_offset > MAX_HEADERS * 4 ||
-	    ctx_load(ctx, L3_OFFSET, quote, quoted) || ctx_load(ctx, 0, &ethernet, sizeof(ethernet)))
+	    ctx_load(ctx, L3_OFFSET, quote, quoted) || ctx_load(ctx, 0, ethernet, sizeof(*ethernet)))
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (family == FAMILY_IPV4)
 		refusal_ipv4(scratch->refusal, packet, type_and_code, rest_be, quoted, quote);
@@ -141,9 +142,9 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	at = ctx_at(ctx, 0, L3_OFFSET);
 	if (!at)
 		return drop(ctx, REASON_REWRITE_FAILED);
-	__builtin_memcpy(at, ethernet.h_source, ETH_ALEN);
-	__builtin_memcpy(at + ETH_ALEN, ethernet.h_dest, ETH_ALEN);
-	__builtin_memcpy(at + 2 * ETH_ALEN, &ethernet.h_proto, sizeof(ethernet.h_proto));
+	__builtin_memcpy(at, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(at + ETH_ALEN, ethernet->h_dest, ETH_ALEN);
+	__builtin_memcpy(at + 2 * ETH_ALEN, &ethernet->h_proto, sizeof(ethernet->h_proto));
 	count_bytes(reason, refused);
 	return ctx_send(ctx, ctx_ifindex(ctx));
 }

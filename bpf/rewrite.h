@@ -93,14 +93,14 @@ static __always_inline __u64 pseudo_sum(struct packet *packet, int family)
 	return sum;
 }
 
-/* `hop`, a constant: the packet is forwarded, which takes one off its TTL. 0, or -1 if the
- * kernel refuses an edit. Only bytes that parse has seen are written. */
+/* TCP and UDP. `hop`, a constant: the packet is forwarded, which takes one off its TTL. `l4`:
+ * packet->l4_offset, or PLAIN_L4. 0, or -1 if the kernel refuses an edit. Only bytes that parse
+ * has seen are written. */
 static __always_inline int rewrite(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				   int hop, int family)
+				   __u32 l4, int hop, int family)
 {
 	const struct flow_body *body = flow_body(flow, family);
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
-	__u32 l4 = packet->l4_offset;
 
 	if (l4 > MAX_HEADERS * 4)
 		return -1;

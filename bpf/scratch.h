@@ -8,6 +8,7 @@
 #define MAGLANE_SCRATCH_H
 
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include "bpf/flow.h"
@@ -85,6 +86,20 @@ struct affinity_search {
 	struct affinity made;
 };
 
+/* A next hop that was found for a packet, for others that go there too: see hop.h. */
+struct known_hop {
+	__be32 dst_be[4];
+	__u32 ifindex; /* where the packet came in */
+	__u32 stamp;   /* as a flow's; 0: nothing */
+	__u8 family;
+	__u8 tos;
+	__u16 mtu;
+	__u32 pad;
+	struct next_hop next_hop;
+};
+
+enum { KNOWN_HOPS_ORDER = 8, KNOWN_HOPS = 1 << KNOWN_HOPS_ORDER };
+
 struct scratch {
 	struct refusal_budget refusals;
 	struct icmp_error icmp;
@@ -96,8 +111,11 @@ struct scratch {
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	struct bpf_sock_tuple socket;
+	struct ethhdr ethernet; /* of a packet that is refused */
+	__u16 pad;
 	__u32 refusal[REFUSAL_HEADERS_MAX / 4];
 	__u32 quote[QUOTE_MAX / 4];
+	struct known_hop hops[KNOWN_HOPS]; /* by destination */
 };
 
 #ifdef __bpf__

@@ -39,7 +39,7 @@ static __always_inline __u64 connection_hash(void *tuple, int family)
 static __always_inline int is_pod_address(const __be32 *address, int family)
 {
 	if (config.pods_by & PODS_BY_CLUSTER_CIDR)
-		for (int i = 0; i < MAX_POD_CIDRS; i++)
+		for (int i = 0; i < MAX_POD_CIDRS && config.pod_cidrs[i].family; i++)
 			if (prefix_contains(&config.pod_cidrs[i], address, family))
 				return 1;
 	if (config.pods_by & PODS_BY_NODE_CIDR) {

@@ -238,6 +238,7 @@ static __always_inline int socket_choose(const ctx_t *ctx, const struct frontend
 	peer->protocol = key->protocol;
 	peer->family = key->family;
 	peer->service_id = frontend->service_id;
+	count_connection(frontend->service_id);
 	return 1;
 }
 

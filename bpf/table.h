@@ -73,6 +73,7 @@ enum table_result {
 	TABLE_ABSENT,  /* no entry has the key */
 	TABLE_FULL,    /* both buckets are full of entries worth keeping */
 	TABLE_BUSY,    /* a lock or a consistent copy could not be had */
+	TABLE_MADE_ROOM, /* done, and another entry was given up for it */
 };
 
 enum {
@@ -192,6 +193,22 @@ static __always_inline __u64 *table_entry(void *bucket, __u32 slot, const struct
 static __always_inline __u32 *table_meta(void *entry, const struct table_shape shape)
 {
 	return (__u32 *)entry + shape.key_words * 2 - 1;
+}
+
+/* A load that nobody waits for: its line is there when it is needed. BPF has no other way to say
+ * so. Loads that follow one another overlap, but none overtakes a lock. */
+static __always_inline void table_fetch(const void *line)
+{
+	(void)table_load64((const __u64 *)line);
+}
+
+static __always_inline void table_fetch_slot(void *bucket, __u32 slot,
+					     const struct table_shape shape)
+{
+	if (slot >= TABLE_SLOTS)
+		return;
+	for (__u32 at = 0; at < shape.entry_size; at += 64)
+		table_fetch((void *)table_entry(bucket, slot, shape) + at);
 }
 
 static __always_inline __u64 repeat_byte(__u8 byte)
@@ -560,6 +577,7 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 	__u32 used = table_used_slots(table_header(first));
 	__u32 second_used = table_used_slots(table_header(second));
 	void *bucket = used >= TABLE_CROWDED && second_used < used ? second : first;
+	enum table_result result = TABLE_DONE;
 	__u32 slot = TABLE_SLOTS;
 
 	if (used >= TABLE_SLOTS && second_used >= TABLE_SLOTS) {
@@ -571,6 +589,7 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 		if (slot >= TABLE_SLOTS)
 			return TABLE_FULL;
 		table_evict(map, bucket, slot, NULL, seed, count, shape);
+		result = TABLE_MADE_ROOM;
 	}
 	if (bucket == first)
 		slot = table_slot_for(table_header(bucket), place);
@@ -583,7 +602,7 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 		table_header(bucket)->foreign |= 1U << slot;
 	}
 	table_fill(bucket, slot, key, state, answer, place->tag, shape);
-	return TABLE_DONE;
+	return result;
 }
 
 /* Under both locks: for a key whose first bucket is crowded, or has entries elsewhere. */
@@ -611,7 +630,7 @@ table_insert_crowded(void *map, const __u64 *key, const __u64 *answer, __u32 sta
 
 /*
  * Insert unless present; `state` is the new entry's meta below the version. TABLE_DONE,
- * TABLE_PRESENT, TABLE_FULL (nothing to give up), TABLE_BUSY. The common case takes one lock.
+ * TABLE_MADE_ROOM, TABLE_PRESENT, TABLE_FULL (nothing to give up), TABLE_BUSY. The common case takes one lock.
  */
 static __always_inline enum table_result
 table_insert(void *map, const __u64 *key, const __u64 *answer, __u32 state,
@@ -623,7 +642,10 @@ table_insert(void *map, const __u64 *key, const __u64 *answer, __u32 state,
 	enum table_result result = TABLE_FULL;
 	__u32 slot;
 
-	if (!bucket || !table_lock(header))
+	if (!bucket)
+		return TABLE_BUSY;
+	table_fetch_slot(bucket, place->home, shape);
+	if (!table_lock(header))
 		return TABLE_BUSY;
 	if (shape.scan(bucket, key, place->tag) < TABLE_SLOTS) {
 		result = TABLE_PRESENT;

@@ -20,8 +20,12 @@ void add_maps(const v1::Status& maps, v1::Status* reply) {
 
 }  // namespace
 
-ControlHandlers::ControlHandlers(const StatusBoard& board, ResyncQueue& resyncs, ReadMaps read_maps)
-    : board_(board), resyncs_(resyncs), read_maps_(std::move(read_maps)) {}
+ControlHandlers::ControlHandlers(const StatusBoard& board, ResyncQueue& resyncs, ReadMaps read_maps,
+                                 AddHealth add_health)
+    : board_(board),
+      resyncs_(resyncs),
+      read_maps_(std::move(read_maps)),
+      add_health_(std::move(add_health)) {}
 
 std::optional<ControlHandlers::Refusal> ControlHandlers::get_status(const v1::GetStatusRequest& request,
                                                                     const std::function<bool()>& cancelled,
@@ -34,6 +38,7 @@ std::optional<ControlHandlers::Refusal> ControlHandlers::get_status(const v1::Ge
       std::chrono::duration_cast<StatusBoard::Clock::duration>(std::chrono::duration<double>(wait));
   board_.wait_synced(longest, cancelled);
   *reply = board_.read();
+  if (add_health_) add_health_(*reply);
   auto maps = read_maps_();
   if (maps) {
     add_maps(*maps, reply);

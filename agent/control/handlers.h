@@ -17,6 +17,9 @@ class ControlHandlers {
   // Where the status gets what is in the maps from: services, frontends, backends, maps.
   using ReadMaps = std::function<Result<v1::Status>()>;
 
+  // What else of the status depends on the time of asking.
+  using AddHealth = std::function<void(v1::Status&)>;
+
   // Why a request was not answered.
   struct Refusal {
     bool bad_request = false;
@@ -24,7 +27,8 @@ class ControlHandlers {
   };
 
   // board and resyncs must outlive this.
-  ControlHandlers(const StatusBoard& board, ResyncQueue& resyncs, ReadMaps read_maps);
+  ControlHandlers(const StatusBoard& board, ResyncQueue& resyncs, ReadMaps read_maps,
+                  AddHealth add_health = {});
 
   // Thread-safe. `cancelled`: whether the caller has gone away.
   std::optional<Refusal> get_status(const v1::GetStatusRequest& request,
@@ -36,6 +40,7 @@ class ControlHandlers {
   const StatusBoard& board_;
   ResyncQueue& resyncs_;
   ReadMaps read_maps_;
+  AddHealth add_health_;
 };
 
 }  // namespace maglane

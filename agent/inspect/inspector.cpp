@@ -26,6 +26,11 @@ std::string device_name(uint32_t ifindex) {
   return name->second;
 }
 
+void add_connections(const PinnedMaps& maps, v1::ServiceList& list) {
+  for (v1::ServiceInfo& service : *list.mutable_services())
+    service.set_connections(static_cast<double>(maps.connections_of(service.id())));
+}
+
 }  // namespace
 
 // The flows, sorted, and what it takes to judge, select and name them.
@@ -59,7 +64,17 @@ Result<v1::Status> Inspector::status() const {
 Result<v1::ServiceList> Inspector::list_services() const {
   auto contents = maps_.read_contents();
   if (!contents) return contents.error();
-  return inspect::list_services(*contents);
+  v1::ServiceList list = inspect::list_services(*contents);
+  add_connections(maps_, list);
+  return list;
+}
+
+Result<v1::ServiceList> Inspector::list_connections() const {
+  auto services = maps_.read_services();
+  if (!services) return services.error();
+  v1::ServiceList list = name_services(*services);
+  add_connections(maps_, list);
+  return list;
 }
 
 Result<v1::ServiceList> Inspector::show_service(const std::string& service) const {
@@ -67,7 +82,9 @@ Result<v1::ServiceList> Inspector::show_service(const std::string& service) cons
   if (!contents) return contents.error();
   auto ids = select_services(*contents, service);
   if (!ids) return ids.error();
-  return show_services(*contents, *ids);
+  v1::ServiceList list = show_services(*contents, *ids);
+  add_connections(maps_, list);
+  return list;
 }
 
 Result<v1::AffinityList> Inspector::list_affinity() const {
@@ -112,6 +129,14 @@ Result<v1::Stats> Inspector::read_stats(bool all) const {
   auto counters = maps_.read_counters();
   if (!counters) return counters.error();
   return list_counters(*counters, all);
+}
+
+Result<v1::Status> Inspector::map_usage() const {
+  auto usage = maps_.usage();
+  if (!usage) return usage.error();
+  v1::Status status;
+  for (const MapInfo& info : *usage) *status.add_maps() = to_message(info);
+  return status;
 }
 
 Result<Inspector::Flows> Inspector::read_flows(const FlowQuery& query) const {
@@ -167,9 +192,10 @@ Result<v1::FlowFlushResult> Inspector::flush_flows(const FlowQuery& query) {
   Status status = ok_status();
   each_selected(flows->records, flows->filter, flows->clock,
                 [&](const FlowRecord& record, const Connection&) {
-                  status = record.family == Family::ipv4 ? maps_.remove_flow(key4_of(record))
-                                                         : maps_.remove_flow(key6_of(record));
-                  if (status.ok()) result.set_removed(result.removed() + 1);
+                  const auto removed = record.family == Family::ipv4 ? maps_.remove_flow(key4_of(record))
+                                                                     : maps_.remove_flow(key6_of(record));
+                  if (!removed) status = removed.error();
+                  result.set_removed(result.removed() + (removed && *removed));
                   return status.ok();
                 });
   if (!status) return status.error();

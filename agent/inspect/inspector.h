@@ -29,12 +29,15 @@ class Inspector {
 
   Result<v1::Status> status() const;  // without the agent: agent_running is false
   Result<v1::ServiceList> list_services() const;
+  // Names and connections alone; costs no more than that.
+  Result<v1::ServiceList> list_connections() const;
   Result<v1::ServiceList> show_service(const std::string& service) const;
   Result<v1::BackendList> list_backends() const;
   Result<v1::SocketList> list_sockets() const;
   Result<v1::AffinityList> list_affinity() const;
   Result<v1::MaglevInfo> show_maglev(const std::string& service) const;
   Result<v1::Stats> read_stats(bool all) const;
+  Result<v1::Status> map_usage() const;  // `maps` alone
 
   // One at a time, since there may be a million. Stops early when `visit` returns false.
   Status each_flow(const FlowQuery& query, const std::function<bool(const v1::Flow&)>& visit) const;

@@ -148,6 +148,14 @@ void fill_endpoints(const MapContents& contents, const std::vector<Frontend>& fr
   add_shares(contents, entries, *service.mutable_endpoints());
 }
 
+void sort_by_name(v1::ServiceList& list) {
+  const auto order = [](const v1::ServiceInfo& s) {
+    return std::tie(s.namespace_(), s.name(), s.port_name(), s.protocol(), s.family());
+  };
+  std::sort(list.mutable_services()->begin(), list.mutable_services()->end(),
+            [&](const v1::ServiceInfo& a, const v1::ServiceInfo& b) { return order(a) < order(b); });
+}
+
 v1::ServiceList make_list(const MapContents& contents, const std::set<uint32_t>* only) {
   const FrontendsOf frontends = frontends_by_service(contents, only);
   EndpointCounter counter(contents);
@@ -161,11 +169,7 @@ v1::ServiceList make_list(const MapContents& contents, const std::set<uint32_t>*
     for (const Frontend& frontend : found->second) fill_frontend(frontend, counter, *service.add_frontends());
     if (only != nullptr) fill_endpoints(contents, found->second, service);
   }
-  const auto order = [](const v1::ServiceInfo& s) {
-    return std::tie(s.namespace_(), s.name(), s.port_name(), s.protocol(), s.family());
-  };
-  std::sort(list.mutable_services()->begin(), list.mutable_services()->end(),
-            [&](const v1::ServiceInfo& a, const v1::ServiceInfo& b) { return order(a) < order(b); });
+  sort_by_name(list);
   return list;
 }
 
@@ -184,6 +188,13 @@ v1::ServiceList list_services(const MapContents& contents) {
 
 v1::ServiceList show_services(const MapContents& contents, const std::set<uint32_t>& ids) {
   return make_list(contents, &ids);
+}
+
+v1::ServiceList name_services(const std::map<uint32_t, abi::service_info>& services) {
+  v1::ServiceList list;
+  for (const auto& [id, info] : services) fill_service(id, info, *list.add_services());
+  sort_by_name(list);
+  return list;
 }
 
 v1::BackendList list_backends(const MapContents& contents) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 
@@ -21,6 +22,9 @@ v1::ServiceList list_services(const MapContents& contents);
 // The services of these ids with their endpoints: `entries` and `share` of an endpoint count
 // all Maglev tables of the service's frontends together, each once.
 v1::ServiceList show_services(const MapContents& contents, const std::set<uint32_t>& ids);
+
+// Names alone, in the same order.
+v1::ServiceList name_services(const std::map<uint32_t, abi::service_info>& services);
 
 v1::BackendList list_backends(const MapContents& contents);  // by address and port
 

@@ -18,13 +18,14 @@ std::chrono::nanoseconds thread_cpu_time() {
 
 }  // namespace
 
-Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets) {
+Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets, uint32_t shared_hops) {
   ExpiryResult result;
   for (uint32_t first = 0; first < buckets;) {
     abi::expire_call call{};
     call.family = family;
     call.first_bucket = first;
     call.buckets = buckets - first;
+    call.shared_hops = shared_hops;
     const auto before = thread_cpu_time();
     if (auto status = call_program(program_fd, call); !status) return status.error().in("the expiry of flows");
     const auto slice = thread_cpu_time() - before;

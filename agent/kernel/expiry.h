@@ -20,6 +20,8 @@ struct ExpiryResult {
 };
 
 // Walks all buckets of a family's table. program_fd: of program "expire"; not taken over.
-Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets);
+// shared_hops (enum shared_hops): what the programs are to believe for a while of the ways of
+// packets, see abi::node_state.
+Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buckets, uint32_t shared_hops = 0);
 
 }  // namespace maglane

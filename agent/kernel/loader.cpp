@@ -35,7 +35,7 @@ using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 // Maps that refer to each other by id and offset: they are kept or replaced together.
 const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services",
                                              "backends",  "maglev",          "vip_bits",
-                                             "source_ranges"};
+                                             "source_ranges", "service_counters"};
 // Maps that can only be read with the seed in node_state.
 const std::set<std::string> kTables = {"frontends", "flows4", "flows6"};
 // Those of them whose contents go over into the new ones (carry_over.h).

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -38,6 +39,7 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"source_ranges", sizeof(abi::source_range_key), sizeof(uint32_t)},
     {"affinity", sizeof(abi::affinity_key), sizeof(abi::affinity)},
     {"gone_endpoints", sizeof(abi::service_endpoint), sizeof(uint32_t)},
+    {"service_counters", sizeof(uint32_t), sizeof(abi::service_counter)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
     {"sockets", sizeof(abi::socket_key), sizeof(abi::socket_peer)},
 }};
@@ -126,6 +128,7 @@ Status PinnedMaps::Impl::map_arrays() {
   node_state = mapped<abi::node_state>(kNodeState).data();
   flows4 = mapped<abi::flow_bucket4>(kFlows4);
   flows6 = mapped<abi::flow_bucket6>(kFlows6);
+  service_counters = mapped<abi::service_counter>(kServiceCounters);
   frontends = FrontendTable(mapped<abi::frontend_bucket>(kFrontends), mapped<abi::frontend>(kFrontendValues),
                             &node_state->seed);
   // 0: just made, nobody has written to it yet.
@@ -161,15 +164,31 @@ Result<PinnedMaps> PinnedMaps::open(const std::string& bpffs, bool read_only) {
 
 // ---- reading ------------------------------------------------------------------------------
 
-Result<MapContents> PinnedMaps::read_contents(bool flows) const {
-  MapContents contents;
+Result<std::map<uint32_t, abi::service_info>> PinnedMaps::read_services() const {
+  std::map<uint32_t, abi::service_info> services;
   auto status = impl_->maps[kServices].each([&](const std::byte* key, const std::byte* value) {
     auto info = load_bytes<abi::service_info>(value);
     end_strings(info);
-    contents.services.emplace(load_bytes<uint32_t>(key), info);
+    services.emplace(load_bytes<uint32_t>(key), info);
     return true;
   });
   if (!status) return status.error();
+  return services;
+}
+
+uint64_t PinnedMaps::connections_of(uint32_t service_id) const {
+  uint64_t sum = 0;
+  for (size_t at = service_id; service_id < abi::SERVICE_IDS && at < impl_->service_counters.size();
+       at += abi::SERVICE_IDS)
+    sum += std::atomic_ref(impl_->service_counters[at].connections).load(std::memory_order_relaxed);
+  return sum;
+}
+
+Result<MapContents> PinnedMaps::read_contents(bool flows) const {
+  MapContents contents;
+  auto services = read_services();
+  if (!services) return services.error();
+  contents.services = std::move(*services);
 
   uint64_t end = 0;
   impl_->frontends.each([&](const abi::frontend_key& key, const abi::frontend& frontend) {
@@ -183,7 +202,7 @@ Result<MapContents> PinnedMaps::read_contents(bool flows) const {
       contents.backends.emplace_hint(contents.backends.end(), id, impl_->backends[id]);
   contents.maglev.assign(impl_->maglev, impl_->maglev + std::min(end, impl_->maglev_entries()));
   contents.vip_words.assign(impl_->vip_words, impl_->vip_words + abi::VIP_WORDS);
-  status = impl_->maps[kSourceRanges].each([&](const std::byte* key, const std::byte*) {
+  auto status = impl_->maps[kSourceRanges].each([&](const std::byte* key, const std::byte*) {
     contents.source_ranges.insert(load_bytes<abi::source_range_key>(key));
     return true;
   });

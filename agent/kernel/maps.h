@@ -49,6 +49,9 @@ class PinnedMaps {
   // end, and tables lie within the map, whatever the maps hold; all else is as it is there.
   // `flows`: with the endpoints that flows of UDP lead to, which takes a walk through all flows.
   Result<MapContents> read_contents(bool flows = false) const;
+  Result<std::map<uint32_t, abi::service_info>> read_services() const;
+  // Since the id was given to its present service; survives the agent.
+  uint64_t connections_of(uint32_t service_id) const;
   // Applies in order; runs of the same kind go in batches. On error says which operation
   // failed and how many before it took effect.
   Status apply(std::span<const Operation> operations);
@@ -58,8 +61,10 @@ class PinnedMaps {
   // Flows. Stops early when `visit` returns false.
   Status each_flow(const std::function<bool(const FlowEntry4&)>& visit4,
                    const std::function<bool(const FlowEntry6&)>& visit6) const;
-  Status remove_flow(const abi::tuple4& key);
-  Status remove_flow(const abi::tuple6& key);
+  // Removes one direction; false: there was none. Fails if packets keep its bucket locked for
+  // as long as this tries.
+  Result<bool> remove_flow(const abi::tuple4& key);
+  Result<bool> remove_flow(const abi::tuple6& key);
 
   // Translated sockets. Stops early when `visit` returns false.
   Status each_socket(const std::function<bool(const abi::socket_key&, const abi::socket_peer&)>& visit) const;

@@ -29,6 +29,7 @@ enum MapIndex {
   kSourceRanges,
   kAffinity,
   kGoneEndpoints,
+  kServiceCounters,
   kCounters,
   kSockets,
   kMapCount
@@ -48,6 +49,7 @@ struct PinnedMaps::Impl {
   std::span<abi::flow_bucket4> flows4;
   std::span<abi::flow_bucket6> flows6;
   FrontendTable frontends;
+  std::span<abi::service_counter> service_counters;  // by service id, part after part
   int clock_program = -1;
   int remove_program = -1;
   int forget_program = -1;
@@ -71,8 +73,9 @@ struct PinnedMaps::Impl {
   Status write(const WriteTable& table);
   Status set(const SetVipBit& bit);
   Status put(const PutFrontend& operation);
-  Status remove_flow(abi::remove_call& call) const;
   Status add_udp_endpoints_of_sockets(std::set<abi::service_endpoint, BytesLess>& endpoints) const;
+  void clear_counters(uint32_t service_id);
+  Result<bool> remove_flow(abi::remove_call& call) const;
   Status apply_to_memory(const Operation& operation);
   Status forget(std::span<const Operation> run);
   Status forget_flows() const;

@@ -18,6 +18,7 @@
 namespace maglane {
 namespace {
 
+constexpr int kRemoveTries = 100;
 constexpr size_t kRun = 4096;  // operations that go to the kernel in one call
 
 // A packet that reads the slot meanwhile sees the old backend, none, or the new one: port,
@@ -172,6 +173,14 @@ Status PinnedMaps::Impl::forget(std::span<const Operation> run) {
   return status ? emptied : status;
 }
 
+// The id may be another service's next time. No packet counts for it any more: a service goes
+// after a grace period.
+void PinnedMaps::Impl::clear_counters(uint32_t service_id) {
+  for (size_t at = service_id; service_id < abi::SERVICE_IDS && at < service_counters.size();
+       at += abi::SERVICE_IDS)
+    std::atomic_ref(service_counters[at].connections).store(0, std::memory_order_relaxed);
+}
+
 // REQUIRES: all of `run` is of one kind.
 Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t& done) {
   if (std::holds_alternative<ForgetEndpoint>(run[0])) {
@@ -193,8 +202,10 @@ Status PinnedMaps::Impl::apply_to_hash(std::span<const Operation> run, uint32_t&
   for (const Operation& operation : run) {
     if (const auto* put_service = std::get_if<PutService>(&operation))
       services.add(put_service->id, put_service->info);
-    else if (const auto* delete_service = std::get_if<DeleteService>(&operation))
+    else if (const auto* delete_service = std::get_if<DeleteService>(&operation)) {
       services.keys.push_back(delete_service->id);
+      clear_counters(delete_service->id);
+    }
   }
   return services.apply(maps[kServices], done);
 }
@@ -235,6 +246,7 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
     }
     std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(state.pod_cidrs[i].family);
   }
+  std::atomic_ref<uint32_t>(live.shared_hops).store(state.shared_hops);
   std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
   // Last: a packet that sees the new epoch sees the addresses that belong to it.
   std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);
@@ -247,22 +259,26 @@ FlowBits PinnedMaps::flow_bits(std::chrono::seconds interval) {
 
 void PinnedMaps::release_retired() { impl_->frontends.release_retired(); }
 
-Status PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {
+Result<bool> PinnedMaps::Impl::remove_flow(abi::remove_call& call) const {
   if (read_only) return opened_for_reading();
   if (remove_program < 0)
     return Error{fmt::format("no program {}/programs/remove_flow: has the agent finished starting?", bpffs)};
-  auto status = call_program(remove_program, call);
-  return status ? status : status.error().in(bpffs + "/programs/remove_flow");
+  for (int tries = 0; tries < kRemoveTries; ++tries) {
+    auto status = call_program(remove_program, call);
+    if (!status) return status.error().in(bpffs + "/programs/remove_flow");
+    if (call.result != abi::REMOVE_BUSY) return call.result == abi::REMOVE_DONE;
+  }
+  return Error{"the flow's bucket is in use all the time; try again"};
 }
 
-Status PinnedMaps::remove_flow(const abi::tuple4& key) {
+Result<bool> PinnedMaps::remove_flow(const abi::tuple4& key) {
   abi::remove_call call{};
   call.family = abi::FAMILY_IPV4;
   call.tuple.t4 = key;
   return impl_->remove_flow(call);
 }
 
-Status PinnedMaps::remove_flow(const abi::tuple6& key) {
+Result<bool> PinnedMaps::remove_flow(const abi::tuple6& key) {
   abi::remove_call call{};
   call.family = abi::FAMILY_IPV6;
   call.tuple.t6 = key;

@@ -19,7 +19,7 @@ constexpr unsigned kGroups[] = {RTNLGRP_LINK,        RTNLGRP_NEIGH,      RTNLGRP
                                 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
                                 RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,  RTNLGRP_NEXTHOP};
 constexpr unsigned kAllChanges =
-    CHANGED_LINKS | CHANGED_ADDRESSES | CHANGED_DEFAULT_ROUTES | CHANGED_NEXT_HOPS;
+    CHANGED_LINKS | CHANGED_ADDRESSES | CHANGED_DEFAULT_ROUTES | CHANGED_NEXT_HOPS | CHANGED_RULES;
 // A burst of a whole routing table should fit, so that it is not read twice.
 constexpr int kReceiveBuffer = 4 << 20;
 
@@ -109,22 +109,30 @@ Status NetlinkWatch::read(std::span<const uint16_t> kinds, NetworkModel& into) {
       errno = error;
       return netlink_error("cannot read the network's state");
     }
+    into.end_of_dump(kind);
   }
   return ok_status();
 }
 
 Status NetlinkWatch::read_all() {
   NetworkModel fresh;
-  constexpr uint16_t kinds[] = {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH};
+  constexpr uint16_t kinds[] = {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE};
   auto done = read(kinds, fresh);
   if (done) model_ = std::move(fresh);
   return done;
 }
 
-Status NetlinkWatch::reread_default_routes() {
-  model_.forget_default_routes();
-  constexpr uint16_t kinds[] = {RTM_GETROUTE};
-  return read(kinds, model_);
+Status NetlinkWatch::reread(unsigned changes) {
+  std::vector<uint16_t> kinds;
+  if (changes & CHANGED_DEFAULT_ROUTES) {
+    model_.forget_routes();
+    kinds.push_back(RTM_GETROUTE);
+  }
+  if (changes & CHANGED_RULES) {
+    model_.forget_rules();
+    kinds.push_back(RTM_GETRULE);
+  }
+  return kinds.empty() ? ok_status() : read(kinds, model_);
 }
 
 Result<unsigned> NetlinkWatch::process() {
@@ -144,12 +152,7 @@ Result<unsigned> NetlinkWatch::process() {
     if (!lost) mnl_cb_run(buffer.data(), static_cast<size_t>(size), 0, 0, feed, &sink);
   }
   if (lost) sink.changes = kAllChanges;
-  Status read_again = ok_status();
-  if (lost) {
-    read_again = read_all();
-  } else if (sink.changes & CHANGED_DEFAULT_ROUTES) {
-    read_again = reread_default_routes();
-  }
+  const Status read_again = lost ? read_all() : reread(sink.changes);
   if (!read_again) return read_again.error();
   return sink.changes;
 }

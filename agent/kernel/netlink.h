@@ -36,7 +36,7 @@ class NetlinkWatch {
   NetlinkWatch() = default;
   Status read(std::span<const uint16_t> kinds, NetworkModel& into);
   Status read_all();
-  Status reread_default_routes();
+  Status reread(unsigned changes);
 
   std::unique_ptr<mnl_socket, CloseSocket> events_;
   NetworkModel model_;

@@ -3,6 +3,7 @@
 
 #include <fnmatch.h>
 #include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -74,7 +75,47 @@ std::vector<uint32_t> multipath_devices(const nlattr* attribute) {
   return devices;
 }
 
+// Of which of several next hops a packet takes, its source decides too. A group of next hops that
+// are objects of their own has no device, and its members are told only if sysctl
+// nexthop_compat_mode says so.
+bool depends_on_source(const rtmsg& route, const Attributes& attributes) {
+  return attributes[RTA_MULTIPATH] || route.rtm_src_len != 0 || (attributes[RTA_NH_ID] && !attributes[RTA_OIF]);
+}
+
+// All that a rule can ask of a packet without its answer depending on more than the packet's
+// device, destination and type of service. Marks are not among what our programs ask with.
+bool asks_for_more(const fib_rule_hdr& rule, const Attributes& attributes) {
+  constexpr uint16_t harmless[] = {FRA_DST,          FRA_IIFNAME,           FRA_OIFNAME,  FRA_GOTO,  FRA_PRIORITY,
+                                   FRA_FWMARK,       FRA_FWMASK,            FRA_FLOW,     FRA_TABLE, FRA_PAD,
+                                   FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN, FRA_L3MDEV, FRA_PROTOCOL};
+  if (rule.src_len != 0) return true;
+  for (uint16_t type = 0; type < kMostAttributes; ++type)
+    if (attributes[type] && std::find(std::begin(harmless), std::end(harmless), type) == std::end(harmless))
+      return true;
+  return false;
+}
+
 }  // namespace
+
+void NetworkModel::forget_routes() {
+  default_routes_.clear();
+  source_routes_.clear();
+  routes_known_ = false;
+}
+
+void NetworkModel::forget_rules() {
+  source_rules_.clear();
+  rules_known_ = false;
+}
+
+void NetworkModel::end_of_dump(uint16_t kind) {
+  if (kind == RTM_GETROUTE) routes_known_ = true;
+  if (kind == RTM_GETRULE) rules_known_ = true;
+}
+
+bool NetworkModel::next_hops_are_shared(Family family) const {
+  return routes_known_ && rules_known_ && !source_routes_.contains(family) && !source_rules_.contains(family);
+}
 
 unsigned NetworkModel::apply(const nlmsghdr* message) {
   switch (message->nlmsg_type) {
@@ -92,6 +133,7 @@ unsigned NetworkModel::apply(const nlmsghdr* message) {
       return apply_neighbour(message);
     case RTM_NEWRULE:
     case RTM_DELRULE:
+      return apply_rule(message);
     case RTM_NEWNEXTHOP:
     case RTM_DELNEXTHOP:
       return CHANGED_NEXT_HOPS;
@@ -172,6 +214,8 @@ unsigned NetworkModel::apply_route(const nlmsghdr* message) {
   const auto* info = parse<rtmsg>(message, attributes);
   auto family = info ? family_of(info->rtm_family) : std::nullopt;
   if (!family || (info->rtm_flags & RTM_F_CLONED)) return 0;
+  if (message->nlmsg_type == RTM_NEWROUTE && depends_on_source(*info, attributes))
+    source_routes_.insert(*family);
   uint32_t table = get_u32(attributes[RTA_TABLE], info->rtm_table);
   if (info->rtm_dst_len != 0 || table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST)
     return CHANGED_NEXT_HOPS;
@@ -212,6 +256,15 @@ unsigned NetworkModel::apply_neighbour(const nlmsghdr* message) {
   if (added || known->second == lladdr) return 0;
   known->second = std::move(lladdr);
   return CHANGED_NEXT_HOPS;
+}
+
+unsigned NetworkModel::apply_rule(const nlmsghdr* message) {
+  Attributes attributes;
+  const auto* info = parse<fib_rule_hdr>(message, attributes);
+  auto family = info ? family_of(info->family) : std::nullopt;
+  if (!family) return 0;
+  if (message->nlmsg_type == RTM_NEWRULE && asks_for_more(*info, attributes)) source_rules_.insert(*family);
+  return CHANGED_NEXT_HOPS | CHANGED_RULES;
 }
 
 const Link* NetworkModel::find(uint32_t ifindex) const {

@@ -41,6 +41,7 @@ enum NetworkChange : unsigned {
   CHANGED_ADDRESSES = 1 << 1,
   CHANGED_DEFAULT_ROUTES = 1 << 2,
   CHANGED_NEXT_HOPS = 1 << 3,  // cached next hops may be wrong: routes, neighbours, links
+  CHANGED_RULES = 1 << 4,      // of policy routing
 };
 
 class NetworkModel {
@@ -48,11 +49,21 @@ class NetworkModel {
   // One message of a dump or a notification. Returns NetworkChange bits, 0 where nothing that
   // matters changed (as a neighbour's going from REACHABLE to STALE). Messages of other
   // types, and malformed ones, change nothing.
-  // CHANGED_DEFAULT_ROUTES means "read the routes again" (forget_default_routes(), then a dump):
+  // CHANGED_DEFAULT_ROUTES means "read the routes again" (forget_routes(), then a dump):
   // the kernel removes IPv4 routes without a word when their device or address goes, and tells
   // of IPv6 routes with several next hops in pieces.
+  // CHANGED_RULES likewise means "read the rules again" (forget_rules(), then a dump).
   unsigned apply(const nlmsghdr* message);
-  void forget_default_routes() { default_routes_.clear(); }
+  void forget_routes();
+  void forget_rules();
+  // All objects of a kind (RTM_GETROUTE and so on) have been applied since they were forgotten.
+  void end_of_dump(uint16_t kind);
+
+  // Whether packets from one device to one destination have one next hop whatever their source:
+  // no rule asks for more than where they come in and go to, no route has several next hops or
+  // is for some sources only. Such a route counts until the routes are read again. False as
+  // long as not all is known.
+  bool next_hops_are_shared(Family family) const;
 
   const Link* find(uint32_t ifindex) const;
   std::vector<Link> links() const;
@@ -83,11 +94,14 @@ class NetworkModel {
   unsigned apply_address(const nlmsghdr* message);
   unsigned apply_route(const nlmsghdr* message);
   unsigned apply_neighbour(const nlmsghdr* message);
+  unsigned apply_rule(const nlmsghdr* message);
 
   std::map<uint32_t, Link> links_;
   std::vector<InterfaceAddress> addresses_;  // in the kernel's order: the primary one first
   std::vector<DefaultRoute> default_routes_;
   std::map<NeighbourKey, std::string> neighbours_;  // the valid ones -> lladdr
+  std::set<Family> source_routes_, source_rules_;   // families that have some
+  bool routes_known_ = false, rules_known_ = false;
 };
 
 }  // namespace maglane

@@ -145,6 +145,18 @@ EndpointSet local_set(const std::vector<Candidate>& candidates) {
   return set;
 }
 
+EndpointCounts count_endpoints(const std::vector<Candidate>& candidates) {
+  EndpointCounts counts;
+  for (const Candidate& candidate : candidates) {
+    const bool ready = candidate.readiness == Readiness::ready;
+    counts.ready += ready;
+    counts.local_ready += ready && candidate.endpoint.local;
+    counts.serving_terminating += candidate.readiness == Readiness::serving_terminating;
+    counts.not_ready += candidate.readiness == Readiness::none;
+  }
+  return counts;
+}
+
 void complain_of_weights(Slices slices, std::vector<Complaint>* complaints) {
   for (const auto& slice : slices) {
     const auto annotation = slice->metadata().annotations().find(kWeightAnnotation);

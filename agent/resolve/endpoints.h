@@ -41,6 +41,8 @@ EndpointSet cluster_set(const std::vector<Candidate>& candidates, const NodeView
 // This node's ready endpoints; without any, its own that still serve while they terminate.
 EndpointSet local_set(const std::vector<Candidate>& candidates);
 
+EndpointCounts count_endpoints(const std::vector<Candidate>& candidates);
+
 // The annotation maglane.dev/weight of each slice: how large a share of new connections its
 // endpoints get, relative to those of other slices.
 void complain_of_weights(Slices slices, std::vector<Complaint>* complaints);

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 
 namespace maglane {
@@ -159,6 +161,34 @@ class PortResolver {
   std::vector<ResolvedFrontend>* frontends_ = nullptr;
 };
 
+// Load balancers are told of ready endpoints alone: one that terminates still serves, but is
+// to get no new connections.
+class HealthCheckBuilder {
+ public:
+  explicit HealthCheckBuilder(const v1::ServiceSpec& spec)
+      : port_(spec.type() == "LoadBalancer" && spec.external_traffic_policy() == "Local"
+                  ? static_cast<uint16_t>(spec.health_check_node_port())
+                  : 0) {}
+
+  void add(Family family, const std::vector<Candidate>& candidates) {
+    auto& addresses = local_[family];
+    for (const Candidate& candidate : candidates)
+      if (candidate.readiness == Readiness::ready && candidate.endpoint.local)
+        addresses.insert(candidate.endpoint.address);
+  }
+  std::optional<HealthCheck> result() const {
+    if (port_ == 0) return std::nullopt;
+    HealthCheck check{port_, {}};
+    for (const auto& [family, addresses] : local_)
+      check.local_endpoints[family] = static_cast<uint32_t>(addresses.size());
+    return check;
+  }
+
+ private:
+  uint16_t port_;
+  std::map<Family, std::set<IpAddress>> local_;
+};
+
 bool equal(const EndpointSetPtr& a, const EndpointSetPtr& b) {
   return a == b || *a == *b;
 }
@@ -171,7 +201,7 @@ bool equal(const ResolvedFrontend& a, const ResolvedFrontend& b) {
 
 bool equal(const ResolvedServicePort& a, const ResolvedServicePort& b) {
   return a.key == b.key && a.port == b.port && a.affinity_seconds == b.affinity_seconds &&
-         a.source_ranges == b.source_ranges && a.serving == b.serving &&
+         a.source_ranges == b.source_ranges && a.serving == b.serving && a.endpoints == b.endpoints &&
          std::equal(a.frontends.begin(), a.frontends.end(), b.frontends.begin(), b.frontends.end(),
                     [](const auto& x, const auto& y) { return equal(x, y); });
 }
@@ -203,6 +233,7 @@ std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& servic
   resolved->created = service.metadata().creation_timestamp();
   if (complaints != nullptr) complain_of_weights(slices, complaints);
   PortResolver ports(service, addresses, node);
+  HealthCheckBuilder health(service.spec());
   for (int i = 0; i < service.spec().ports_size(); ++i) {
     const v1::ServicePort& port = service.spec().ports(i);
     const auto protocol = protocol_of(port);
@@ -221,16 +252,19 @@ std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& servic
       one.affinity_seconds = affinity_of(service.spec());
       one.source_ranges = source_ranges_of(service.spec(), addresses.balancer, node, key.family);
       if (*protocol == Protocol::udp) one.serving = serving_of(candidates);
+      one.endpoints = count_endpoints(candidates);
       resolved->ports.push_back(std::move(one));
+      health.add(key.family, candidates);
     }
   }
   std::sort(resolved->ports.begin(), resolved->ports.end(),
             [](const auto& a, const auto& b) { return a.key < b.key; });
+  resolved->health_check = health.result();
   return resolved;
 }
 
 bool equal(const ResolvedService& a, const ResolvedService& b) {
-  return a.key == b.key && a.created == b.created &&
+  return a.key == b.key && a.created == b.created && a.health_check == b.health_check &&
          std::equal(a.ports.begin(), a.ports.end(), b.ports.begin(), b.ports.end(),
                     [](const auto& x, const auto& y) { return equal(x, y); });
 }

@@ -26,6 +26,18 @@ std::shared_ptr<const ResolvedService> resolve_service(const v1::Service& servic
 // Whether two services ask the data plane for the same.
 bool equal(const ResolvedService& a, const ResolvedService& b);
 
+// What was new to one call of resolve().
+struct ResolveChanges {
+  // An EndpointSlice that some service owns, or that none does any more.
+  struct Slice {
+    ServiceKey service;
+    std::shared_ptr<const v1::EndpointSlice> slice;  // null: it is gone
+  };
+  size_t services = 0;             // Service objects that came, went or differ
+  std::vector<Slice> slices;       // EndpointSlices, likewise
+  std::set<ServiceKey> resolved;   // whose place in the resolved cluster came, went or differs
+};
+
 // Resolves a model again and again, each time only the services that changed, that have
 // slices which changed, or all if the node did. Otherwise walks keys and pointers.
 class Resolver {
@@ -34,6 +46,8 @@ class Resolver {
   // a service that is to do the same as before keeps its pointer.
   const ResolvedCluster& resolve(const ClusterModel& model, const NodeContext& context,
                                  std::vector<Complaint>* complaints);
+  // Of the last call.
+  const ResolveChanges& changes() const { return changes_; }
 
  private:
   // A slice and the service it was found to belong to.
@@ -52,6 +66,7 @@ class Resolver {
   std::map<ServiceKey, std::map<std::string, std::shared_ptr<const v1::EndpointSlice>>> slices_of_;
   std::map<ServiceKey, std::vector<Complaint>> complaints_;
   ResolvedCluster cluster_;
+  ResolveChanges changes_;
 };
 
 }  // namespace maglane

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,6 +69,15 @@ struct ResolvedFrontend {
   bool limited = false;         // only the port's source_ranges may open connections
 };
 
+// A service port's endpoints by condition, whoever may reach them; each address and port once.
+struct EndpointCounts {
+  uint32_t ready = 0;
+  uint32_t serving_terminating = 0;
+  uint32_t not_ready = 0;
+  uint32_t local_ready = 0;  // of `ready`, on this node
+  auto operator<=>(const EndpointCounts&) const = default;
+};
+
 struct ResolvedServicePort {
   ServicePortKey key;
   uint16_t port = 0;
@@ -76,12 +86,24 @@ struct ResolvedServicePort {
   std::vector<Cidr> source_ranges;          // of the port's family: sorted, each once
   // Of UDP: all endpoints that serve, whether new datagrams may reach them or not. Sorted.
   std::vector<std::pair<IpAddress, uint16_t>> serving;
+  EndpointCounts endpoints{};
+};
+
+// The port at which load balancers ask whether this node has endpoints of a service: type
+// LoadBalancer with externalTrafficPolicy Local.
+struct HealthCheck {
+  uint16_t port = 0;
+  // Addresses of ready endpoints on this node, each once however many ports it serves; by
+  // family, of those that the service has.
+  std::map<Family, uint32_t> local_endpoints;
+  auto operator<=>(const HealthCheck&) const = default;
 };
 
 struct ResolvedService {
   ServiceKey key;
   std::string created;  // creationTimestamp; settles who keeps an address claimed twice, older first
   std::vector<ResolvedServicePort> ports;  // sorted by key
+  std::optional<HealthCheck> health_check;
 };
 
 // An unchanged service keeps its pointer from one resolve to the next, so that plan and

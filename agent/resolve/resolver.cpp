@@ -40,6 +40,7 @@ ServiceKey service_of(const v1::EndpointSlice& slice) {
 
 const ResolvedCluster& Resolver::resolve(const ClusterModel& model, const NodeContext& context,
                                          std::vector<Complaint>* complaints) {
+  changes_ = {};
   const std::set<ServiceKey> changed_endpoints = update_slices(model);
   NodeView node = node_view(model, context);
   const bool node_changed = node != node_;
@@ -49,6 +50,7 @@ const ResolvedCluster& Resolver::resolve(const ClusterModel& model, const NodeCo
   compare(
       services_, model.services, [](const auto& before, const auto& after) { return before == after; },
       [&](const ServiceKey& key) { (model.services.contains(key) ? again : gone).push_back(key); });
+  changes_.services = again.size() + gone.size();
   for (const ServiceKey& key : gone) forget(key);
   for (const ServiceKey& key : again) services_[key] = model.services.at(key);
   if (node_changed) {
@@ -79,6 +81,7 @@ std::set<ServiceKey> Resolver::update_slices(const ClusterModel& model) {
       owner->second.erase(key.name);
       if (owner->second.empty()) slices_of_.erase(owner);
       services.insert(known->second.service);
+      if (!model.slices.contains(key)) changes_.slices.push_back({known->second.service, nullptr});
       slices_.erase(known);
     }
     if (const auto slice = model.slices.find(key); slice != model.slices.end()) {
@@ -86,6 +89,7 @@ std::set<ServiceKey> Resolver::update_slices(const ClusterModel& model) {
       slices_[key] = {slice->second, service};
       slices_of_[service][key.name] = slice->second;
       services.insert(service);
+      changes_.slices.push_back({service, slice->second});
     }
   }
   return services;
@@ -102,17 +106,19 @@ void Resolver::resolve_one(const ServiceKey& key, const v1::Service& service) {
   else
     complaints_[key] = std::move(complaints);
   if (resolved == nullptr) {
-    cluster_.erase(key);
+    if (cluster_.erase(key) != 0) changes_.resolved.insert(key);
     return;
   }
   auto& slot = cluster_[key];
-  if (slot == nullptr || !equal(*slot, *resolved)) slot = std::move(resolved);
+  if (slot != nullptr && equal(*slot, *resolved)) return;
+  slot = std::move(resolved);
+  changes_.resolved.insert(key);
 }
 
 void Resolver::forget(const ServiceKey& key) {
   services_.erase(key);
   complaints_.erase(key);
-  cluster_.erase(key);
+  if (cluster_.erase(key) != 0) changes_.resolved.insert(key);
 }
 
 }  // namespace maglane

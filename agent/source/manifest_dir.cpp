@@ -97,6 +97,7 @@ ManifestDir& ManifestDir::operator=(ManifestDir&& other) noexcept {
   parent_watch_ = other.parent_watch_;
   rewatch_ = other.rewatch_;
   rescan_ = other.rescan_;
+  listed_ = other.listed_;
   touched_ = std::move(other.touched_);
   stamps_ = std::move(other.stamps_);
   first_event_ = other.first_event_;
@@ -254,6 +255,7 @@ void ManifestDir::scan() {
   }
   for (const auto& [name, stamp] : stamps_)
     if (!present.contains(name)) touched_.insert(name);
+  listed_ = true;
 }
 
 void ManifestDir::read_file(const std::string& name) {

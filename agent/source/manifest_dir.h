@@ -50,6 +50,8 @@ class ManifestDir {
   void look_again() { rescan_ = true; }
   // Reads what changed. The model lives until the next read().
   const ClusterModel& read();
+  // Whether a read() has seen the whole directory: before, the model is not what is wanted.
+  bool listed() const { return listed_; }
 
  private:
   // What tells that a file was not touched since.
@@ -75,6 +77,7 @@ class ManifestDir {
   int parent_watch_ = -1;  // of the directory's parent: tells that the directory is exchanged
   bool rewatch_ = true;
   bool rescan_ = true;
+  bool listed_ = false;
   std::set<std::string> touched_;        // files with events since the last read
   std::map<std::string, Stamp> stamps_;  // files as they were read
   std::optional<Clock::time_point> first_event_, last_event_, retry_;

@@ -16,6 +16,7 @@ enum flow_seen abi_flow_seen SEC(".data");
 enum device_flag abi_device_flag SEC(".data");
 enum reason abi_reason SEC(".data");
 enum hook abi_hook SEC(".data");
+enum remove_result abi_remove_result SEC(".data");
 enum socket_kind abi_socket_kind SEC(".data");
 enum socket_translation abi_socket_translation SEC(".data");
 struct forget_call abi_forget_call SEC(".data");

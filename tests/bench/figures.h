@@ -55,4 +55,6 @@ inline void print_table(const std::vector<Row>& rows) {
   }
 }
 
+inline void print(const std::vector<Row>& rows, bool json) { json ? print_json(rows) : print_table(rows); }
+
 }  // namespace maglane::bench

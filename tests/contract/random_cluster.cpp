@@ -123,6 +123,7 @@ FrontendFixture meaning_of(const ResolvedServicePort& port, const ResolvedFronte
                           verdict_of(*frontend.for_outside),
                           verdict_of(*frontend.for_pods)};
   fixture.external_local = frontend.external_local;
+  fixture.service = port.key.to_string();
   if (frontend.limited) {
     fixture.source_ranges.emplace();
     for (const Cidr& range : port.source_ranges) fixture.source_ranges->push_back(range.to_string());

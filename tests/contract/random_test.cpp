@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <set>
 #include <sstream>
 
 #include "tests/contract/agent.h"
@@ -68,6 +69,7 @@ class Play {
   }
 
   void change(size_t n, const RandomService& service) {
+    const std::set<Serving> before = serving_of_udp();
     put_service(objects_, world_, n, service);
     const auto operations = agent_.update(objects_);
     const uint32_t epoch = cluster_.epoch;
@@ -75,6 +77,9 @@ class Play {
     cluster_.epoch = epoch;
     for (DataPlane* plane : planes()) apply(operations, *plane, cluster_.constants());
     model_->change(cluster_);
+    const std::set<Serving> after = serving_of_udp();
+    for (const Serving& one : before)
+      if (!after.contains(one)) model_->forget(one.first, one.second);
   }
 
   void change_epoch(uint32_t epoch) {
@@ -118,6 +123,19 @@ class Play {
   }
 
  private:
+  // A service's port, and an endpoint that serves it, whether new connections may reach it or not.
+  using Serving = std::pair<std::string, HostPort>;
+
+  std::set<Serving> serving_of_udp() const {
+    std::set<Serving> all;
+    if (world_.protocol() != kProtoUdp) return all;
+    for (const auto& [key, service] : agent_.cluster())
+      for (const ResolvedServicePort& port : service->ports)
+        for (const auto& [address, number] : port.serving)
+          if (port.key.family == world_.family()) all.emplace(port.key.to_string(), HostPort(address, number));
+    return all;
+  }
+
   static std::array<DataPlane*, 2> planes() { return {&native_plane(), &data_plane()}; }
 
   // Through the programs, natively and in the kernel: the same verdict, reason and bytes.
@@ -161,8 +179,6 @@ void play(const World& world, bool tc_only, bool spoil) {
         spoil ? play.spoilt(step) : play.packet(step);
         break;
       case StepKind::change_endpoints:
-        // Flows of UDP to endpoints that go are forgotten, which the model does not follow.
-        if (!spoil && world.protocol() == kProtoUdp) break;
         play.change(step.damage % kRandomServices, *rc::gen::arbitrary<RandomService>());
         break;
       case StepKind::change_epoch:

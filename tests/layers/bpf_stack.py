@@ -14,66 +14,126 @@ import sys
 
 LIMIT, ROUNDED_TO = 512, 32
 
-FUNCTION = re.compile(r"^[0-9a-f]+ <(?!LBB)(\w+)>:")
-ACCESS = re.compile(r"\(r10 - (0x[0-9a-f]+|\d+)\)")  # of llvm-objdump: *(u64 *)(r10 - 16)
+SYMBOL = re.compile(r"^([0-9a-f]+) .{6}F (\S+)\t([0-9a-f]+)\s+(?:\.hidden )?(\w+)$")  # of llvm-objdump -t
+SECTION = re.compile(r"^Disassembly of section (\S+):")
+LINE = re.compile(r"^\s*(\d+):\t((?:[0-9a-f]{2} ?)+)\t(.*)")  # of llvm-objdump -d
+ACCESS = re.compile(r"\(r10 - (0x[0-9a-f]+|\d+)\)")  # *(u64 *)(r10 - 16)
 COPY, MOVE = re.compile(r"\b(r\d) = r10$"), re.compile(r"\b(r\d) \+= -(0x[0-9a-f]+|\d+)$")
-CALL = re.compile(r"R_BPF_64_32\s+(\w+)")
+CALL, BPF_PSEUDO_CALL = re.compile(r"^call (-?\d+)$"), "85 10"  # a helper's has 0 as its source register
+RELOCATED = re.compile(r"^Relocation section '\.rel(\S+)'")  # of llvm-readelf -r
+RELOCATION = re.compile(r"^([0-9a-f]+)\s+[0-9a-f]+\s+R_BPF_64_32\s+([0-9a-f]+)")
+INSTRUCTION = 8  # bytes
 
 
-def functions(listing):
-    """{name: (bytes of its own, names that it calls)}"""
-    result, name, copies = {}, None, set()
-    for line in listing.splitlines():
-        line = line.rstrip()
-        if match := FUNCTION.match(line):
-            name, copies = match[1], set()
-            result[name] = [0, set()]
-        if name is None:
-            continue
-        for offset in ACCESS.findall(line):
-            result[name][0] = max(result[name][0], int(offset, 0))
-        if match := COPY.search(line):
-            copies.add(match[1])
-        elif (match := MOVE.search(line)) and match[1] in copies:
-            copies.remove(match[1])
-            result[name][0] = max(result[name][0], int(match[2], 0))
-        if match := CALL.search(line):
-            result[name][1].add(match[1])
+class Function:
+    def __init__(self, name, section, start, size):
+        self.name, self.section, self.start, self.end = name, section, start, start + size
+        self.own, self.calls = 0, set()  # bytes of stack; (section, address)
+
+
+def call_targets(relocations):
+    """{(section, address of the call): address in .text that the symbol has}"""
+    result, section = {}, None
+    for line in relocations.splitlines():
+        if match := RELOCATED.match(line):
+            section = match[1]
+        elif match := RELOCATION.match(line):
+            result[section, int(match[1], 16)] = int(match[2], 16)
     return result
 
 
-def deepest(name, of):
+def functions(listing, symbols, relocations):
+    """{(section, address): Function}. By address, since each program's object has functions of the same
+    names, and within their sizes, since linking leaves code that nothing calls between them."""
+    result = {}
+    for line in symbols.splitlines():
+        if match := SYMBOL.match(line):
+            start = int(match[1], 16)
+            result[match[2], start] = Function(match[4], match[2], start, int(match[3], 16))
+    targets, section, function, copies = call_targets(relocations), None, None, set()
+    for line in listing.splitlines():
+        if match := SECTION.match(line):
+            section, function = match[1], None
+        if not (match := LINE.match(line.rstrip())):
+            continue
+        address = int(match[1]) * INSTRUCTION
+        if (section, address) in result:
+            function, copies = result[section, address], set()
+        if function and address < function.end:
+            _add_stack(function, copies, match[3])
+            if match[2].startswith(BPF_PSEUDO_CALL):
+                # Relative to the next instruction, or to that before the symbol, which may be the section's.
+                place, base = (section, address) if (section, address) not in targets else \
+                    (".text", targets[section, address])
+                function.calls.add((place, base + (int(CALL.match(match[3])[1]) + 1) * INSTRUCTION))
+    return result
+
+
+def _add_stack(function, copies, text):
+    """What one instruction needs of it."""
+    for offset in ACCESS.findall(text):
+        function.own = max(function.own, int(offset, 0))
+    if match := COPY.search(text):
+        copies.add(match[1])
+    elif (match := MOVE.search(text)) and match[1] in copies:
+        copies.remove(match[1])
+        function.own = max(function.own, int(match[2], 0))
+
+
+def deepest(function, of):
     """(bytes, chain of names with their own bytes)"""
-    own, calls = of[name]
-    below = max((deepest(called, of) for called in calls if called in of), default=(0, []))
-    frame = (max(own, 1) + ROUNDED_TO - 1) // ROUNDED_TO * ROUNDED_TO
-    return frame + below[0], [f"{name} ({own})"] + below[1]
+    below = max((deepest(of[called], of) for called in function.calls), default=(0, []))
+    frame = (max(function.own, 1) + ROUNDED_TO - 1) // ROUNDED_TO * ROUNDED_TO
+    return frame + below[0], [f"{function.name} ({function.own})"] + below[1]
 
 
-def check(listing):
-    of = functions(listing)
-    return max((deepest(name, of) for name in of), default=(0, []))
+def check(listing, symbols, relocations):
+    of = functions(listing, symbols, relocations)
+    return max((deepest(function, of) for function in of.values()), default=(0, []))
 
 
 def self_test():
-    listing = """0000 <outer>:
-       0:\tr2 = r10
-       1:\tr2 += -{}
-\t\t0008:  R_BPF_64_32\tinner
-0010 <inner>:
-0018 <LBB1_1>:
-       2:\t*(u64 *)(r10 - 72) = r1
+    symbols = """\
+0000000000000000 l     F .text\t0000000000000008 inner
+0000000000000010 g     F .text\t0000000000000008 inner
+0000000000000000 g     F xdp\t0000000000000020 outer
 """
-    assert check(listing.format(416)) == (LIMIT, ["outer (416)", "inner (72)"])
-    assert check(listing.format(417))[0] > LIMIT
+    listing = """\
+Disassembly of section .text:
+0000000000000000 <inner>:
+       0:\t7b 1a b8 ff 00 00 00 00\t*(u64 *)(r10 - {inner}) = r1
+       1:\t7b 1a 00 ff 00 00 00 00\t*(u64 *)(r10 - 480) = r1
+0000000000000010 <inner>:
+       2:\t7b 1a 00 ff 00 00 00 00\t*(u64 *)(r10 - 400) = r1
+Disassembly of section xdp:
+0000000000000000 <outer>:
+       0:\tbf a2 00 00 00 00 00 00\tr2 = r10
+       1:\t07 02 00 00 00 00 00 00\tr2 += -{outer}
+       2:\t85 00 00 00 01 00 00 00\tcall 1
+       3:\t85 10 00 00 00 00 00 00\tcall {call}
+"""
+    relocations = """\
+Relocation section '.relxdp' at offset 0x40 contains 1 entries:
+0000000000000018  000003d80000000a R_BPF_64_32            0000000000000000 inner
+"""
+
+    def checked(**values):
+        return check(listing.format(**{"inner": 72, "outer": 416, "call": -1} | values), symbols, relocations)
+    assert checked() == (LIMIT, ["outer (416)", "inner (72)"])
+    assert checked(outer=417)[0] > LIMIT
+    assert checked(inner=97)[0] > LIMIT
+    assert checked(call=1)[1] == ["outer (416)", "inner (400)"]  # another of the same name
+
+
+def tool(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
-    listing = subprocess.run(["llvm-objdump", "-d", "-r", "--no-show-raw-insn", sys.argv[1]], check=True,
-                             capture_output=True, text=True).stdout
-    needed, chain = check(listing)
+    needed, chain = check(tool("llvm-objdump", "-d", sys.argv[1]),
+                          tool("llvm-objdump", "-t", sys.argv[1]), tool("llvm-readelf", "-r", "--wide", sys.argv[1]))
     print(f"{needed} of {LIMIT} bytes: {' -> '.join(chain)}")
     return 0 if 0 < needed <= LIMIT else 1
 

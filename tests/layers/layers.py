@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 # agent/ layers in order: each may include itself and those before it, and bpf/abi.h.
-LAYERS = ["base", "source", "resolve", "plan", "kernel", "inspect", "control"]
+LAYERS = ["base", "source", "resolve", "plan", "kernel", "inspect", "health", "control"]
 # Who may include more of bpf/: where a key belongs is worked out by one source for all.
 BPF_FOR_USER_SPACE = {"agent/kernel/table_place.c": {"bpf/table.h"}}
 # Files directly in agent/ (reconcile, main) are above all layers.
@@ -26,6 +26,8 @@ RESTRICTED = [
     ("system calls", SYSCALLS, set(LAYERS) - {"resolve", "plan"}),
     ("gRPC", r"grpc.*", {"control"}),
     ("YAML", r"yaml-cpp/.*", {"source"}),
+    ("HTTP", r"httplib\.h$", {"health"}),
+    ("Prometheus", r"prometheus/.*", {"health"}),
 ]
 
 # tools/maglane may use these layers; of kernel and control only what works without a data
@@ -140,6 +142,9 @@ BAD = [
     ("agent/kernel/table_place.c", '#include "bpf/pipeline.h"\n', "only abi.h"),
     ("agent/kernel/flow_table.cpp", '#include "bpf/table.h"\n', "only abi.h"),
     ("agent/kernel/a.cpp", '#include "agent/control/server.h"\n', "kernel comes before control"),
+    ("agent/inspect/a.cpp", '#include "agent/health/monitor.h"\n', "inspect comes before health"),
+    ("agent/control/a.cpp", "#include <httplib.h>\n", "HTTP belongs to health"),
+    ("agent/inspect/a.cpp", "#include <prometheus/registry.h>\n", "Prometheus belongs to health"),
     ("agent/model/a.cpp", "\n", "model is no layer"),
     ("agent/reconcile.cpp", "#include <bpf/libbpf.h>\n", "libbpf belongs to kernel"),
     ("agent/base/b.cpp", '#include "tests/support/packet_builder.h"\n', "not part of the product"),

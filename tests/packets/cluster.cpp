@@ -174,6 +174,7 @@ void Cluster::program_node(Maps& plane) const {
   // Has a writer of its own.
   state.flow_bits_generation = memory_of<abi::node_state>(plane, "node_state")[0].flow_bits_generation;
   state.epoch = epoch;
+  state.shared_hops = shared_hops;
   state.abi_version = abi::MAGLANE_ABI_VERSION;
   state.seed = config.seed;
   if (!node_address4.empty()) {

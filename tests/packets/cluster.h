@@ -47,6 +47,8 @@ class Cluster {
   std::string node_address4 = Network::kNodeAddress4;
   std::string node_address6 = Network::kNodeAddress6;
   std::vector<std::string> node_pod_cidrs;
+  // The agent's word that next hops do not depend on the source (abi::node_state::shared_hops).
+  uint32_t shared_hops = 0;
 
   // The same endpoints for everyone.
   Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);

@@ -535,6 +535,31 @@ void aborted_association_is_opened_again(Scenario& s) {
   s.uplink(chunk(s.client(), s.node(), kInit)).sent(chunk(s.client(), s.local(1), kInit).hop());
 }
 
+// Of all services, over all parts.
+uint64_t connections_counted(Scenario& s) {
+  uint64_t sum = 0;
+  for (uint32_t part = 0; part < abi::SERVICE_COUNTER_PARTS; ++part)
+    for (uint32_t id = 0; id < 16; ++id) {
+      const uint32_t index = id + part * abi::SERVICE_IDS;
+      sum += s.plane.get_value<abi::service_counter>("service_counters", index)->connections;
+    }
+  return sum;
+}
+
+void a_connection_is_counted_once(Scenario& s) {
+  establish(s);
+  const uint64_t before = connections_counted(s);
+  s.uplink(s.first(s.client(40001), s.node())).sent(s.first(s.client(40001), s.local(0)).hop());
+  EXPECT_EQ(connections_counted(s), before + 1);
+  client_sends(s, kAck);
+  server_sends(s, kAck);
+  EXPECT_EQ(connections_counted(s), before + 1) << "known already";
+  s.cluster.node_port(s.node(), s.variant.protocol, {});
+  s.program();
+  s.uplink(s.first(s.client(40002), s.node()));
+  EXPECT_EQ(connections_counted(s), before + 1) << "nobody serves it";
+}
+
 }  // namespace
 
 std::vector<Case> connection_cases() {
@@ -579,6 +604,7 @@ std::vector<Case> connection_cases() {
       {"association_expires", association_expires, Case::sctp_only},
       {"association_that_shuts_down_expires", association_that_shuts_down_expires, Case::sctp_only},
       {"aborted_association_is_opened_again", aborted_association_is_opened_again, Case::sctp_only},
+      {"a_connection_is_counted_once", a_connection_is_counted_once},
   };
 }
 

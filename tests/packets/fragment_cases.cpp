@@ -58,6 +58,19 @@ void between_pods(Scenario& s) {
   each_sent(s, datagram(s, s.other_pod(), pod), datagram(s, s.vip(), pod), kPod1);
 }
 
+void to_an_endpoint_of_the_node_and_back(Scenario& s) {
+  const HostPort endpoint = s.node(8080), pod = s.local(0, 40000);
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {endpoint});
+  const auto in = pieces(datagram(s, pod, s.vip())), delivered = pieces(datagram(s, pod, endpoint));
+  const auto answer = pieces(datagram(s, endpoint, pod).flags(kSyn | kAck));
+  const auto out = pieces(datagram(s, s.vip(), pod).flags(kSyn | kAck));
+  for (size_t i = 0; i < in.size(); ++i) s.pod(in[i]).delivered(delivered[i]);
+  for (const size_t i : {0, 2, 1, 3}) s.leave(answer[i], kPod0).let_out(REASON_NODE_REPLY, out[i]);
+  EXPECT_EQ(s.flow_count(), 2U);
+  const auto other = pieces(datagram(s, endpoint, s.client()).flags(kSyn | kAck));
+  for (const Packet& piece : other) s.leave(piece, kUp0).let_out(REASON_NOT_OURS, piece);
+}
+
 // Once the first one has passed, in whatever order, and again.
 void later_ones_in_any_order(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
@@ -215,8 +228,10 @@ void of_an_icmp_message(Scenario& s) {
 void of_sctp(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.cluster.node_port(s.node(8080), s.variant.protocol, {s.local()});
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.node(8080)});
   s.uplink(pieces(datagram(s, s.client(), s.node()))[0]).dropped(REASON_SCTP_FRAGMENT);
   s.uplink(pieces(datagram(s, s.client(), s.node()))[1]).passed(REASON_NOT_OURS);
+  s.pod(pieces(datagram(s, s.local(1, 40000), s.vip()))[0]).dropped(REASON_SCTP_FRAGMENT);
   // Where no port changes, nor does the checksum: there are no addresses in it.
   each_sent(s, datagram(s, s.client(40001), s.node(8080)), datagram(s, s.client(40001), s.local()));
   each_sent(s, datagram(s, s.local(), s.client(40001)), datagram(s, s.node(8080), s.client(40001)), kPod0);
@@ -229,6 +244,7 @@ std::vector<Case> fragment_cases() {
       {"fragments_to_a_pod_and_back", to_a_pod_and_back, Case::no_sctp},
       {"fragments_to_another_node_and_back", to_another_node_and_back, Case::no_sctp},
       {"fragments_between_pods", between_pods, Case::no_sctp},
+      {"fragments_to_an_endpoint_of_the_node_and_back", to_an_endpoint_of_the_node_and_back, Case::no_sctp},
       {"fragments_later_ones_in_any_order", later_ones_in_any_order, Case::no_sctp},
       {"fragments_before_the_first_one", before_the_first_one},
       {"fragments_of_no_service", of_no_service},

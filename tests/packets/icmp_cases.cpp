@@ -114,6 +114,25 @@ void endpoint_that_reaches_itself(Scenario& s) {
       .sent(error_about(error, s.vip(), s.first(self, s.vip()).hop()).hop());
 }
 
+// The node's own stack hears of what its endpoint sent, and is heard about what it was sent.
+void to_and_from_an_endpoint_of_the_node(Scenario& s) {
+  const HostPort endpoint = s.node(8080), pod = s.local(0, 40000);
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {endpoint});
+  s.pod(s.first(pod, s.vip())).delivered(s.first(pod, endpoint));
+  const Packet answer = s.later(s.vip(), pod), answer_made = s.later(endpoint, pod);
+  const Packet request = s.later(pod, endpoint), request_made = s.later(pod, s.vip());
+  for (const Error& error : errors(s)) {
+    s.pod(error_about(error, pod, answer)).delivered(error_about(error, pod, answer_made));
+    s.uplink(error_about(error, router(s), answer)).delivered(error_about(error, router(s), answer_made));
+    s.leave(error_about(error, endpoint, request), kPod0)
+        .let_out(REASON_NODE_REPLY, error_about(error, s.vip(), request_made));
+    // Nobody else can say anything about what never leaves the node.
+    s.uplink(error_about(error, endpoint, request)).passed(REASON_NOT_OURS);
+  }
+  const Packet unknown = error_about(errors(s)[0], endpoint, s.later(s.client(), s.node(8081)));
+  s.leave(unknown, kUp0).let_out(REASON_NOT_OURS, unknown);
+}
+
 // From the 64 bits of layer 4 that RFC 792 asks for up to everything.
 void quotes_of_every_length(Scenario& s) {
   const uint16_t port = open_remote(s);
@@ -267,6 +286,7 @@ std::vector<Case> icmp_cases() {
       {"icmp_both_ways_with_a_translated_source", both_ways_with_a_translated_source},
       {"icmp_between_pods", between_pods},
       {"icmp_endpoint_that_reaches_itself", endpoint_that_reaches_itself},
+      {"icmp_to_and_from_an_endpoint_of_the_node", to_and_from_an_endpoint_of_the_node},
       {"icmp_quotes_of_every_length", quotes_of_every_length},
       {"icmp_quote_of_a_packet_with_options", quote_of_a_packet_with_options},
       {"icmp_error_with_options_itself", error_with_options_itself},

@@ -38,7 +38,13 @@ std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& befor
 class KernelDataPlane final : public DataPlane {
  public:
   explicit KernelDataPlane(const Network& network)
-      : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {}
+      : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {
+    // Programs remember on each CPU for itself: a test's packets are to meet on one.
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    if (sched_setaffinity(0, sizeof here, &here)) give_up("sched_setaffinity");
+  }
 
   void reset(const abi::node_config& config) override {
     enter();
@@ -113,7 +119,7 @@ class KernelDataPlane final : public DataPlane {
   void move_neighbour(const IpAddress& address, const Mac& to) override {
     enter();
     Network before = network_;
-    undo_ += before.move_neighbour(address, *network_.next_hop(address)->destination);
+    undo_ = before.move_neighbour(address, *network_.next_hop(address)->destination) + undo_;
     run_ip(network_.move_neighbour(address, to));
   }
 

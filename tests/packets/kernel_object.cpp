@@ -164,6 +164,12 @@ void KernelObject::empty_maps() {
       bpf_map_update_elem(map_fd(name), key.data(), zeros.data(), BPF_ANY);
   }
   written_.clear();
+  // What programs remember from packet to packet.
+  const bpf_map* scratches = maps_.at("scratches");
+  const size_t whole = (size_t{bpf_map__value_size(scratches)} + 7) / 8 * 8;
+  const Bytes zeros(whole * static_cast<size_t>(libbpf_num_possible_cpus()));
+  for (uint32_t i = 0; i < bpf_map__max_entries(scratches); ++i)
+    bpf_map_update_elem(map_fd("scratches"), &i, zeros.data(), BPF_ANY);
 }
 
 std::vector<abi::counter> KernelObject::counters() {

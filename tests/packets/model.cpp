@@ -74,6 +74,10 @@ bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Pac
          taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
+void Model::forget(const std::string& service, const HostPort& endpoint) {
+  connections_.remove_if([&](const Connection& one) { return one.service == service && one.endpoint == endpoint; });
+}
+
 std::string Model::check(const Packet& packet, const Arrival& arrival, const std::vector<RunResult>& runs) {
   family_ = packet.family();
   protocol_ = packet.protocol();
@@ -86,7 +90,8 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   const bool sent = result.verdict == Verdict::redirect || result.verdict == Verdict::transmit;
   const bool forwarded = result.reason == REASON_TRANSMITTED || result.reason == REASON_REDIRECTED ||
                          result.reason == REASON_RESOLVING;
-  if (packet.is_first_part() && sent && forwarded)
+  const bool delivered = result.verdict == Verdict::pass && result.reason == REASON_DELIVERED;
+  if (packet.is_first_part() && ((sent && forwarded) || delivered))
     datagrams_[{packet.source().address, packet.destination().address, packet.id_value()}] = {
         packet.source(), packet.destination()};
   bool reply = false;
@@ -161,9 +166,8 @@ std::string Model::check_error(const Packet& error, const Arrival& arrival, cons
   if (known == connections_.end())
     return check_unserved(error.destination().address, REASON_UNSUPPORTED_PROTOCOL, result);
   const auto [other, sender] = known->answer(reply);
-  // Of a connection with an endpoint in the node's own network: nobody is told.
-  if (network_.is_own(sender.address))
-    return result.verdict == Verdict::drop || result.verdict == Verdict::pass ? "" : "an error about the node's own is sent on";
+  if (reply && network_.is_own(known->endpoint.address))
+    return expect(result, Verdict::pass, REASON_NOT_OURS);  // told where the node's own stack says it
   Packet expected = error.requoted(quoted.from(sender).to(other)).to_address(sender.address);
   if (other.address != quoted.destination().address) expected = expected.from_address(other.address);
   return check_sent(expected, arrival, result);
@@ -301,7 +305,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
     if (own_again) return check_known(taken, false, packet, arrival, result);
     connections_.erase(taken);
   }
-  connections_.push_back({packet.source(), packet.destination(), source, endpoint});
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint, frontend.service});
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 

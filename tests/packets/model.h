@@ -24,6 +24,8 @@ class Model {
   Model(const Cluster& cluster, const Network& network) : cluster_(cluster), network_(network) {}
 
   void change(const Cluster& cluster) { cluster_ = cluster; }
+  // The endpoint does not serve the service any more: its UDP flows are forgotten.
+  void forget(const std::string& service, const HostPort& endpoint);
   void forget_connections() {
     connections_.clear();
     flows_ = 0;
@@ -42,6 +44,7 @@ class Model {
   struct Connection {
     HostPort client, frontend;     // as the client sees it
     HostPort source, endpoint;     // as the endpoint sees it
+    std::string service;           // none: the client went past the service to the endpoint
     bool fin[2] = {false, false};  // by direction: client's, endpoint's
     bool reset = false;     // beyond doubt
     bool doubtful = false;  // there was a RST, perhaps not of either end

@@ -148,6 +148,52 @@ void last_epoch_is_an_epoch(Scenario& s) {
   EXPECT_EQ(next_destination(s), elsewhere());
 }
 
+// ---- next hops that connections to one endpoint share --------------------------------------
+
+uint32_t both_families() { return SHARED_HOPS_IPV4 | SHARED_HOPS_IPV6; }
+
+// The destination MAC of a new connection.
+Mac way_of_new(Scenario& s, uint16_t client_port, uint8_t tos = 0) {
+  const Packet packet = s.first(s.client(client_port), s.node()).tos(tos);
+  const Bytes frame = s.uplink(packet).last().frame;
+  Mac result{};
+  std::copy_n(frame.begin(), 6, result.begin());
+  return result;
+}
+
+void connections_to_one_endpoint_share_the_next_hop(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.cluster.shared_hops = both_families() | s.plane.slot();
+  s.program();
+  const Mac before = way_of_new(s, 40001);
+  s.plane.move_neighbour(s.local().address, elsewhere());
+  EXPECT_EQ(way_of_new(s, 40002), before) << "asked for again";
+  EXPECT_EQ(way_of_new(s, 40003, 0x20), elsewhere()) << "routes may depend on the type of service";
+  EXPECT_EQ(way_of_new(s, 40004), elsewhere());
+  s.plane.move_neighbour(s.local().address, before);
+  EXPECT_EQ(way_of_new(s, 40005), elsewhere()) << "asked for again";
+  ++s.cluster.epoch;
+  s.program();
+  EXPECT_EQ(way_of_new(s, 40006), before);
+}
+
+// Nobody has said that they do; not of this family; not for so long.
+void next_hops_are_not_shared_unasked(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  const uint32_t now = s.plane.slot();
+  Mac to = mac("02:66:66:66:66:60");
+  uint16_t port = 40000;
+  for (const uint32_t said : {uint32_t{0}, now, (s.v4() ? SHARED_HOPS_IPV6 : SHARED_HOPS_IPV4) | now,
+                              both_families() | ((now - SHARED_HOPS_SLOTS) & STAMP_SLOT_MASK)}) {
+    s.cluster.shared_hops = said;
+    s.program();
+    way_of_new(s, ++port);
+    ++to[5];
+    s.plane.move_neighbour(s.local().address, to);
+    EXPECT_EQ(way_of_new(s, ++port), to) << std::hex << said;
+  }
+}
+
 // XDP off while a flow lives, or the other way round: the flow's entry serves both hooks.
 void hooks_share_flows(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
@@ -176,6 +222,8 @@ std::vector<Case> next_hop_cases() {
       {"next_hop_is_cached_until_the_epoch_changes", next_hop_is_cached_until_the_epoch_changes},
       {"next_hop_is_renewed_in_the_next_slot", next_hop_is_renewed_in_the_next_slot},
       {"last_epoch_is_an_epoch", last_epoch_is_an_epoch},
+      {"connections_to_one_endpoint_share_the_next_hop", connections_to_one_endpoint_share_the_next_hop},
+      {"next_hops_are_not_shared_unasked", next_hops_are_not_shared_unasked},
       {"hooks_share_flows", hooks_share_flows},
   };
 }

@@ -280,9 +280,9 @@ void Scenario::lose_direction(bool reply) {
     call.family = flow.family;
     std::memcpy(&call.tuple, flow.key.data(), flow.key.size());
     plane.remove_flow(call);
-    EXPECT_EQ(call.removed, 1U);
+    EXPECT_EQ(call.result, uint32_t{abi::REMOVE_DONE});
     plane.remove_flow(call);
-    EXPECT_EQ(call.removed, 0U) << "removed twice";
+    EXPECT_EQ(call.result, uint32_t{abi::REMOVE_ABSENT}) << "removed twice";
   });
 }
 

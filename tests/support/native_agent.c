@@ -23,10 +23,10 @@ void native_remove_flow(struct remove_call *call)
 
 	if (call->family == FAMILY_IPV4) {
 		key.t4 = call->tuple.t4;
-		call->removed = remove_run(&key, FAMILY_IPV4);
+		call->result = remove_result_of(remove_run(&key, FAMILY_IPV4));
 	} else {
 		key.t6 = call->tuple.t6;
-		call->removed = remove_run(&key, FAMILY_IPV6);
+		call->result = remove_result_of(remove_run(&key, FAMILY_IPV6));
 	}
 }
 

@@ -142,6 +142,8 @@ native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
 native_map source_ranges(Kind::prefix_trie, sizeof(abi::source_range_key), sizeof(uint32_t), 65536);
 native_map affinity(Kind::lru_hash, sizeof(abi::affinity_key), sizeof(abi::affinity), 65536);
 native_map gone_endpoints(Kind::hash, sizeof(abi::service_endpoint), sizeof(uint32_t), 65536);
+native_map service_counters(Kind::array, sizeof(uint32_t), sizeof(abi::service_counter),
+                            uint32_t{abi::SERVICE_IDS} * abi::SERVICE_COUNTER_PARTS);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
                     uint32_t{abi::REASON_COUNT} * abi::HOOKS);
 native_map scratches(Kind::array, sizeof(uint32_t), native_scratch_size(), abi::HOOKS + 1);
@@ -159,7 +161,7 @@ const std::map<std::string, native_map*>& all_maps() {
       {"flow_bits", &flow_bits}, {"flows4", &flows4},                   {"flows6", &flows6},
       {"fragments", &fragments}, {"node_state", &node_state},           {"devices", &devices},
       {"affinity", &affinity},   {"source_ranges", &source_ranges},     {"gone_endpoints", &gone_endpoints},
-      {"counters", &counters},   {"scratches", &scratches}};
+      {"counters", &counters},   {"scratches", &scratches},             {"service_counters", &service_counters}};
   return maps;
 }
 

@@ -54,6 +54,13 @@ class Flows : public testing::Test {
     native_found found;
     return native_flow_find(&key, &found) == NATIVE_DONE;
   }
+  // The flow is lost, and its tuple becomes another connection's, which leads to source 33.
+  void give_to_another(const tuple4& key) {
+    ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&key)), NATIVE_DONE);
+    flow4 others{};
+    others.src_be = 33;
+    ASSERT_EQ(insert(key, others, kEstablished), NATIVE_DONE);
+  }
   static native_found find(const tuple4& key) {
     native_found found{};
     EXPECT_EQ(native_flow_find(&key, &found), NATIVE_DONE);
@@ -271,14 +278,10 @@ TEST_F(Flows, what_was_seen_is_noted_in_both_directions) {
   EXPECT_EQ(native_flow_rank(&forward, &found.flow, seen(find(forward)), kNow), 0u);
 }
 
-// The reverse flow is lost, and its tuple becomes another connection's.
 TEST_F(Flows, what_was_seen_is_not_noted_in_anothers_twin) {
   const tuple4 forward = key(1);
   const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
-  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
-  flow4 others{};
-  others.src_be = 33;
-  ASSERT_EQ(insert(reverse, others, kEstablished), NATIVE_DONE);
+  give_to_another(reverse);
   native_found found = find(forward);
   native_flow_note_seen(&forward, &found, abi::SEEN_RST);
   EXPECT_EQ(seen(find(reverse)), kEstablished);
@@ -288,10 +291,7 @@ TEST_F(Flows, what_was_seen_is_not_noted_in_anothers_twin) {
 TEST_F(Flows, a_flow_whose_reply_tuple_is_anothers_goes) {
   const tuple4 forward = key(1);
   const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
-  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
-  flow4 others{};
-  others.src_be = 33;
-  ASSERT_EQ(insert(reverse, others, kEstablished), NATIVE_DONE);
+  give_to_another(reverse);
   native_found found = find(forward);
   native_flow_repair_twin(&forward, &found);
   EXPECT_FALSE(has(forward)) << "two connections would share a reply tuple";

@@ -97,7 +97,9 @@ struct native_place native_place_of(const struct native_table* table, const __u6
 
 int native_insert(struct native_table* table, const __u64* key, const __u64* answer, __u32 state, __u32 now) {
   const struct table_place place = place_of(table, key);
-  return table_insert(table, key, answer, state, &place, now, &table->seed, table->count, *shape_of(table->shape));
+  const enum table_result result =
+      table_insert(table, key, answer, state, &place, now, &table->seed, table->count, *shape_of(table->shape));
+  return result == TABLE_MADE_ROOM ? TABLE_DONE : result;
 }
 
 int native_find(struct native_table* table, const __u64* key, __u32* meta, __u64* answer) {

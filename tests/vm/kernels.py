@@ -58,16 +58,36 @@ def _numbers(package):
 
 
 def _newest_package(name):
-    """The newest that apt knows; its lists are fetched only if it knows none."""
-    for attempt in range(2):
-        found = [line.split()[0] for line in _run("apt-cache", "search", "--names-only", f"^{PACKAGES[name]}$")
-                 .splitlines()]
-        if found:
-            return max(found, key=_numbers)
-        if attempt == 0:
-            _run("apt-get", "-qq", "update")
-    raise KernelError(f"no package like {PACKAGES[name]}: kernel {name} comes from Debian 12's main, "
-                      "security and updates suites")
+    """The newest that apt's lists have, or None."""
+    found = [line.split()[0] for line in _run("apt-cache", "search", "--names-only", f"^{PACKAGES[name]}$").splitlines()]
+    return max(found, key=_numbers, default=None)
+
+
+def _apt_get(*arguments, **options):
+    # Neither waits long for a network that is not there, nor calls lists that it could not fetch new ones.
+    _run("apt-get", "-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o",
+         "APT::Update::Error-Mode=any", "-o", "APT::Sandbox::User=root", *arguments, **options)
+
+
+def _fetch(name, directory, say):
+    """(package, its file in that directory). apt's lists may be missing, or name what the archive
+    has no more: the second time they are fetched first."""
+    problem = "apt knows none"
+    for update in (False, True):
+        try:
+            if update:
+                _apt_get("update")
+            package = _newest_package(name)
+            if package:
+                say(f"downloading {package}")
+                _apt_get("download", package, cwd=directory)
+                return package, next(directory.glob("*.deb"))
+        except KernelError as error:
+            problem = str(error).splitlines()[-1]
+    place = (DIRECTORY / name).relative_to(ROOT)
+    raise KernelError(
+        f"kernel {name}: cannot download a package like {PACKAGES[name]}, of Debian 12's main, security and updates "
+        f"suites: {problem}. Where there is no network: dpkg-deb -x FILE {place} && depmod -b {place} RELEASE")
 
 
 def _unpacked(name):
@@ -77,12 +97,9 @@ def _unpacked(name):
 
 
 def _download(name, say):
-    package = _newest_package(name)
-    say(f"downloading {package}")
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DIRECTORY) as scratch:
-        _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=scratch)
-        (archive,) = pathlib.Path(scratch).glob("*.deb")
+        package, archive = _fetch(name, pathlib.Path(scratch), say)
         _run("dpkg-deb", "-x", archive, f"{scratch}/root")
         release = package.removeprefix("linux-image-")
         _run("depmod", "-b", f"{scratch}/root", release)

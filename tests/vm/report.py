@@ -113,6 +113,17 @@ def collect(report, directory, planned):
             report.failures.append(Failure(name, f"no test ran\n{log}"))
 
 
+def judge(report):
+    """Adds what is wrong with the figures: a program that leaves too little room for the next feature,
+    or for another kernel's verifier; and a complete run that has none."""
+    for name, instructions in sorted(report.programs.items()):
+        if instructions > VERIFIER_LIMIT // 2:
+            report.failures.append(Failure(f"the verifier: {name}", f"{instructions:,} instructions are more than half "
+                                                                    f"of the {VERIFIER_LIMIT:,} that it allows"))
+    if report.complete and not (report.programs and report.attached):
+        report.failures.append(Failure("the figures", "no suite told how the programs are verified and attached"))
+
+
 def _attached(report):
     words = {"xdp": "XDP", "tc-ingress": "tc ingress", "tc-egress": "tc egress"}
     return ", ".join(f"{words.get(hook, hook)} {mode}" for hook, mode in

@@ -59,6 +59,7 @@ def run_kernel(name, plan, complete):
         report.failures.append(reports.Failure("the machine", problem + "\n" + "\n".join(
             outcome.console.splitlines()[-CONSOLE_LINES:])))
     reports.collect(report, directory, [suite.name for suite in plan])
+    reports.judge(report)
     report.save(RESULTS / f"{name}.json")
     return report
 

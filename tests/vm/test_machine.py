@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """That nothing which goes wrong in a machine, or in the suites in it, passes for a success."""
+import functools
 import json
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -10,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import kernels  # noqa: E402
 import machine  # noqa: E402
 import report as reports  # noqa: E402
+import run as run_module  # noqa: E402
+import suites  # noqa: E402
 
 KERNEL = "6.12"
 
@@ -33,24 +37,33 @@ def test_status_and_output_come_back(kernel, tmp_path):
     assert not pathlib.Path("/root/file").exists()
 
 
-def test_a_panic_is_told(kernel, tmp_path):
-    outcome, _ = run(kernel, tmp_path, "echo c >/proc/sysrq-trigger; sleep 20")
-    assert outcome.status is None
-    assert "the console says" in outcome.problem
-    assert "panic" in outcome.console
+# ---- what goes wrong in a suite, seen through the whole run: a failed test, with the console ----
+
+# A process at the highest priority on each CPU: nothing else runs there any more, nor does the kernel's own work.
+HANG = ("echo -1 >/proc/sys/kernel/sched_rt_runtime_us; for cpu in $(seq $(nproc)); do "
+        "chrt --fifo 99 bash -c 'while :; do :; done' & done; sleep 1000")
+
+FILL_MEMORY = "/usr/bin/python3 -c 'all = []\nwhile True: all.append(bytearray(1 << 24))'; exit 0"
 
 
-def test_a_hang_is_told(kernel, tmp_path):
-    outcome, _ = run(kernel, tmp_path, "sleep 1000", limit=25)
-    assert outcome.status is None
-    assert "still running after 25 s" in outcome.problem
-
-
-def test_running_out_of_memory_is_told(kernel, tmp_path):
-    outcome, _ = run(kernel, tmp_path, "python3 -c 'bytearray(1 << 30)'; exit 0", memory=512)
-    assert outcome.status == 0
-    assert "the console says" in outcome.problem
-    assert "oom" in outcome.problem or "Out of memory" in outcome.problem
+@pytest.mark.parametrize("script, limit, problem, on_console", [
+    ("echo c >/proc/sysrq-trigger; sleep 20", 60, "the console says: ", "Kernel panic"),
+    (HANG, 10, "the machine was still running after ", "suite breaks"),
+    (FILL_MEMORY, 60, "the console says: ", "Out of memory"),
+], ids=["panic", "hang", "out-of-memory"])
+def test_a_machine_that_breaks_is_a_failed_test(kernel, tmp_path, monkeypatch, capsys, script, limit, problem, on_console):
+    monkeypatch.setattr(run_module, "RESULTS", tmp_path)
+    monkeypatch.setattr(run_module, "BOOT_ALLOWANCE", 40)
+    monkeypatch.setattr(machine, "Machine", functools.partial(machine.Machine, memory=768))
+    plan = [suites.Suite("breaks", ["bash", "-c", script], "--results=", limit), suites.Suite("after", ["true"], "", 5)]
+    report = run_module.run_kernel(kernel.name, plan, complete=False)
+    assert report.failures[0].test == "the machine"
+    assert report.failures[0].text.startswith(problem)
+    assert not report.ok
+    run_module.tell(report)
+    told = capsys.readouterr().out
+    assert f"FAILED on {kernel.name}: the machine" in told
+    assert on_console in told
 
 
 def test_a_machine_that_ends_early_is_told(kernel, tmp_path):
@@ -59,7 +72,21 @@ def test_a_machine_that_ends_early_is_told(kernel, tmp_path):
     assert "before it had told a result" in outcome.problem
 
 
-# ---- reports: no machine needed ----
+# ---- kernels and reports: no machine needed ----
+
+def test_without_a_network_it_says_so_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, "DIRECTORY", kernels.ROOT / "build/vm" / tmp_path.name)
+    for protocol in ("http", "https"):
+        monkeypatch.setenv(f"{protocol}_proxy", "http://127.0.0.1:9")  # discard: nobody listens
+    try:
+        with pytest.raises(kernels.KernelError) as caught:
+            kernels.get(KERNEL, print)
+    finally:
+        shutil.rmtree(kernels.DIRECTORY, ignore_errors=True)
+    message = str(caught.value)
+    assert message.startswith(f"kernel {KERNEL}: cannot download a package like linux-image-6")
+    assert "Where there is no network: dpkg-deb -x" in message
+    assert "\n" not in message
 
 JUNIT = """<testsuites><testsuite name="Suite">
 <testcase name="Passes" status="run" result="completed" classname="Suite"><properties>
@@ -106,3 +133,18 @@ def test_a_suite_that_did_not_end_well_is_a_failure(tmp_path, done, running, tol
 def test_a_suite_without_a_test_is_a_failure(tmp_path):
     report = collect(tmp_path, [{"name": "one", "status": 0, "seconds": 1}], junit="<testsuites/>")
     assert ["no test ran" in failure.text for failure in report.failures] == [True]
+
+
+@pytest.mark.parametrize("instructions, wrong", [(500_000, False), (500_001, True)])
+def test_a_program_that_needs_more_than_half_is_a_failure(tmp_path, instructions, wrong):
+    passing = JUNIT.replace('<failure message="1 is not 2"/>', "").replace("101887", str(instructions))
+    report = collect(tmp_path, [{"name": "one", "status": 0, "seconds": 1}], junit=passing)
+    reports.judge(report)
+    assert [failure.test for failure in report.failures] == ["the verifier: xdp_uplink"] * wrong
+
+
+def test_a_complete_run_without_figures_is_a_failure(tmp_path):
+    passing = JUNIT.replace('<failure message="1 is not 2"/>', "").replace("program.", "x.")
+    report = collect(tmp_path, [{"name": "one", "status": 0, "seconds": 1}], junit=passing)
+    reports.judge(report)
+    assert ["the figures"] == [failure.test for failure in report.failures]

@@ -8,8 +8,10 @@ _maglane_agent() {
     --manifests | --bpffs) compopt -o dirnames; return ;;
     --config | --socket) compopt -o default; return ;;
     --node-name | --pod-device | --pod-cidr | --service-cidr | --node-port-addresses | --flow-table-size | \
-      --affinity-entries | --maglev-entries | --snat-ports) return ;;
+      --affinity-entries | --maglev-entries | --snat-ports | --healthz-timeout) return ;;
     --*-timeout | --*-timeout-*) return ;;
+    --healthz-address) choices="0.0.0.0:10256 off" ;;
+    --metrics-address) choices="127.0.0.1:10249 off" ;;
     --uplink) choices=$(command ls /sys/class/net) ;;
     --network-model) choices="none" ;;
     --pod-detection) choices="auto cluster-cidr node-cidr interface" ;;
@@ -18,7 +20,8 @@ _maglane_agent() {
     --log-level) choices="trace debug info warn error" ;;
     *) choices="--config --node-name --manifests --uplink --pod-device --pod-cidr --pod-detection --service-cidr
                 --node-port-addresses --masquerade-all --network-model --xdp --socket-translation --flow-table-size
-                --affinity-entries --maglev-entries --snat-ports
+                --affinity-entries --maglev-entries --snat-ports --healthz-address --healthz-timeout
+                --metrics-address
                 --tcp-timeout-syn-sent --tcp-timeout-syn-recv --tcp-timeout-established --tcp-timeout-fin-wait
                 --tcp-timeout-close-wait --tcp-timeout-last-ack --tcp-timeout-time-wait --tcp-timeout-close
                 --tcp-timeout-unacknowledged --udp-timeout --udp-timeout-stream --icmp-timeout

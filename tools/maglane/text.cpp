@@ -69,8 +69,8 @@ std::string to_long_text(const v1::ServiceList& list) {
   std::string text;
   for (const auto& service : list.services()) {
     if (!text.empty()) text += "\n";
-    text += fmt::format("{}  {} {}, port {}, id {}\n", name_of(service), service.protocol(), service.family(),
-                        service.port(), service.id());
+    text += fmt::format("{}  {} {}, port {}, id {}, {} connections\n", name_of(service), service.protocol(),
+                        service.family(), service.port(), service.id(), count(service.connections()));
     Table frontends({{"FRONTEND"}, {"TYPE"}, {"ENDPOINTS"}}, into(text), "  ");
     for (const auto& frontend : service.frontends())
       frontends.add({endpoint(frontend.address(), frontend.port()), frontend.type(), reach(frontend)});

@@ -30,6 +30,36 @@ std::string heading(const char* name, const std::string& value) {
   return fmt::format("{:<9}{}\n", name, value);
 }
 
+std::string health(const v1::Health& health) {
+  const v1::ProxyHealth& proxy = health.proxy();
+  std::string text = proxy.healthy() ? "healthy" : "unhealthy";
+  if (health.waiting_seconds() > 0)
+    text += fmt::format(", a change has waited for {}", duration(health.waiting_seconds()));
+  if (!proxy.node_eligible()) text += ", the node is to be deleted";
+  const auto add = [&text](const char* what, const std::string& address) {
+    if (!address.empty()) text += fmt::format("; {} on {}", what, address);
+  };
+  add("/healthz", health.healthz_address());
+  add("/metrics", health.metrics_address());
+  return text;
+}
+
+void add_health_ports(const v1::Status& status, std::string& text) {
+  const auto sink = [&text](const std::string& line) { text += line; };
+  Table table({{"PORT", true}, {"SERVICE"}, {"FAMILY"}, {"LOCAL ENDPOINTS", true}, {"ANSWER"}}, sink, "  ");
+  for (const auto& port : status.health().ports()) {
+    for (int i = 0; i < port.answers_size(); ++i) {
+      const v1::ServiceHealth& answer = port.answers(i);
+      const bool fine = answer.local_endpoints() != 0 && answer.service_proxy_healthy();
+      table.add({std::to_string(port.port()), port.service(), port.families(i),
+                 std::to_string(answer.local_endpoints()),
+                 !port.listening() ? "none, see problems" : fine ? "200" : "503"});
+    }
+  }
+  if (!table.empty()) text += "\nhealth checks\n";
+  table.finish();
+}
+
 void add_attachments(const v1::Status& status, std::string& text) {
   const auto sink = [&text](const std::string& line) { text += line; };
   Table table({{"DEVICE"}, {"ROLE"}, {"HOOK"}, {"MODE"}, {"NOTE"}}, sink, "  ");
@@ -80,11 +110,13 @@ std::string to_text(const v1::Status& status) {
   if (status.agent_running()) {
     text += heading("source", status.source());
     text += heading("updates", update(status));
+    if (status.has_health()) text += heading("health", health(status.health()));
   }
   text += heading(
       "serves", fmt::format("{}, {}, {}", counted(status.services(), "service port"),
                             counted(status.frontends(), "frontend"), counted(status.backends(), "backend")));
   add_attachments(status, text);
+  add_health_ports(status, text);
   add_problems(status, text);
   add_flow_tables(status, text);
   add_maps(status, text);

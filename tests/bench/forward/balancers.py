@@ -129,9 +129,8 @@ class Ipvs(Balancer):
                     lines += [f"-a {flag} {address}:{port} -r {endpoint}:{ENDPOINT_PORT} -m" for endpoint in ENDPOINTS]
         try:
             # As kube-proxy does it: the addresses are local ones, connections are tracked to be masqueraded.
-            topology.on("node", "ip", "link", "add", "kube-ipvs0", "type", "dummy")
-            for service in services:
-                topology.on("node", "ip", "address", "add", f"{service.address}/32", "dev", "kube-ipvs0")
+            topology.ip("node", "link add kube-ipvs0 type dummy",
+                        *(f"address add {service.address}/32 dev kube-ipvs0" for service in services))
             topology.on("node", "ipvsadm", "-R", input="\n".join(lines) + "\n")
             topology.sysctl("node", net__ipv4__vs__conntrack=1)
             topology.on("node", "nft", "-f", "-", input="table ip masquerade { chain postrouting {"

@@ -21,7 +21,7 @@ import sys
 import tempfile
 
 import balancers
-from topology import CLIENT_ADDRESSES, ENDPOINT_NETWORK, ENDPOINT_PORT, Service, Topology
+from topology import CLIENT_ADDRESSES, ENDPOINT_NETWORK, ENDPOINT_PORT, MACS, Service, Topology
 
 PROGRAM = balancers.BUILD / "bin/bench_forward"
 MACHINE_KERNEL, MACHINE_LIMIT = "6.12", 1800  # seconds
@@ -44,7 +44,7 @@ def traffic(topology, kind, target, options, extra):
 
 def udp(topology, target, options, sink_at_tc):
     result = traffic(topology, "udp", target, options, [
-        "--source", CLIENT_ADDRESSES[0], "--target-mac", topology.mac("node", "up0"), "--endpoints", ENDPOINT_NETWORK,
+        "--source", CLIENT_ADDRESSES[0], "--target-mac", MACS["node", "up0"], "--endpoints", ENDPOINT_NETWORK,
         "--flows", options.flows, *(["--sink-at-tc"] if sink_at_tc else [])])
     if not result["looked_at"] or result["wrong"]:
         raise RuntimeError(f"of {result['looked_at']} frames that were looked at {result['wrong']} had wrong checksums")
@@ -72,25 +72,19 @@ class Measured:
 
 
 def measure(subject, services, options):
-    """One round: (Mpps, what tcp says). A network for each, so that neither finds the other's sinks
-    or its connections."""
-    best, connections = 0.0, None
-    # A sink at XDP is what a wire is to a redirected frame, one at tc what it is to a packet of the
-    # IP stack: whichever suits the subject.
-    for part in ("xdp", "tc", "tcp"):
-        topology = Topology()
-        try:
-            topology.up()
-            subject.start(topology, services)
-            target = subject.target(services[len(services) // 2])
-            if part == "tcp":
-                connections = tcp(topology, target, options)
-            else:
-                best = max(best, udp(topology, target, options, part == "tc"))
-        finally:
-            subject.stop()
-            topology.down()
-    return best, connections
+    """One round: (Mpps, what tcp says), in a network of its own."""
+    topology = Topology()
+    try:
+        topology.up()
+        subject.start(topology, services)
+        target = subject.target(services[len(services) // 2])
+        # A sink at XDP is what a wire is to a redirected frame, one at tc what it is to a packet of
+        # the IP stack: whichever suits the subject.
+        best = max(udp(topology, target, options, sink_at_tc) for sink_at_tc in (False, True))
+        return best, tcp(topology, target, options)
+    finally:
+        subject.stop()
+        topology.down()
 
 
 def rows(measured, peer):

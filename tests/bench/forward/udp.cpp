@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "tests/bench/forward/traffic.h"
 #include "tests/bench/forward/traffic_common.h"
@@ -86,16 +87,31 @@ unsigned eth0() {
   return index;
 }
 
-void attach_xdp(const bpf_program* program) {
-  if (bpf_xdp_attach(static_cast<int>(eth0()), bpf_program__fd(program), XDP_FLAGS_DRV_MODE, nullptr))
-    give_up("attaching an XDP program");
+// The program leaves the device with its link.
+using Link = std::unique_ptr<bpf_link, int (*)(bpf_link*)>;
+
+Link attach_xdp(const bpf_program* program) {
+  Link link(bpf_program__attach_xdp(program, static_cast<int>(eth0())), bpf_link__destroy);
+  if (!link) give_up("attaching an XDP program");
+  return link;
+}
+
+bpf_tc_hook tc_hook() {
+  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(eth0()), .attach_point = BPF_TC_INGRESS);
+  return hook;
 }
 
 void attach_tc(const bpf_program* program) {
-  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(eth0()), .attach_point = BPF_TC_INGRESS);
+  bpf_tc_hook hook = tc_hook();
   if (const int error = bpf_tc_hook_create(&hook); error && error != -EEXIST) give_up("making a tc hook");
   LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = bpf_program__fd(program));
   if (bpf_tc_attach(&hook, &options)) give_up("attaching a tc program");
+}
+
+void detach_tc() {
+  bpf_tc_hook hook = tc_hook();
+  hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);  // with its qdisc
+  if (bpf_tc_hook_destroy(&hook)) give_up("removing a tc hook");
 }
 
 sink_count counted(const traffic_bpf* skeleton) {
@@ -144,15 +160,16 @@ UdpResult run_udp(const UdpOptions& options) {
   if (bpf_map_update_elem(bpf_map__fd(skeleton->maps.generator), &zero, &state, BPF_ANY))
     give_up("writing map generator");
 
+  std::vector<Link> links;
   enter(options.backend);
   if (options.sink_at_tc)
     attach_tc(skeleton->progs.sink_tc);
   else
-    attach_xdp(skeleton->progs.sink_xdp);
+    links.push_back(attach_xdp(skeleton->progs.sink_xdp));
   enter(options.client);
   // The kernel sends test frames by a device only if its receive queue is set up, which veth
   // does when a program is attached.
-  attach_xdp(skeleton->progs.sink_xdp);
+  links.push_back(attach_xdp(skeleton->progs.sink_xdp));
 
   generate(skeleton, Clock::now() + kWarmUp);
   const sink_count before = counted(skeleton);
@@ -161,6 +178,12 @@ UdpResult run_udp(const UdpOptions& options) {
                                                        std::chrono::duration<double>(options.seconds)));
   const double micros = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
   const sink_count after = counted(skeleton);
+  // What is measured next in this network meets no sink.
+  links.clear();
+  if (options.sink_at_tc) {
+    enter(options.backend);
+    detach_tc();
+  }
   traffic_bpf__destroy(skeleton);
   return {static_cast<double>(sent) / micros, static_cast<double>(after.frames - before.frames) / micros,
           after.looked_at, after.wrong};

@@ -140,9 +140,6 @@ int main(int argc, char** argv) {
   maglane::Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);
   benchmark::Shutdown();
-  if (json)
-    maglane::bench::print_json(collector.rows);
-  else
-    maglane::bench::print_table(collector.rows);
+  maglane::bench::print(collector.rows, json);
   return collector.rows.empty() ? 1 : 0;
 }

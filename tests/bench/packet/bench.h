@@ -22,7 +22,7 @@ struct bench_state {
 	__u32 stride; /* from one flow to the next: all come up, in no order that a cache likes */
 	__u32 flow;   /* the next one */
 	__u32 pad;
-	__u64 found; /* by the look-up in the kernel's hash map */
+	__u64 done; /* by the kernel's map: found, or inserted */
 };
 
 /* 16 bytes, as a tuple of IPv4 is. */

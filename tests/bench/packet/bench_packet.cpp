@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ns per packet of the packet path by BPF_PROG_TEST_RUN, beside an empty program and one doing
-// a look-up in the kernel's hash map (bench.h says how a run restores the packet). Flows are of
+// ns per packet of the packet path by BPF_PROG_TEST_RUN, beside an empty program, one doing a
+// look-up in the kernel's hash map and, for new connections, one doing an insert into an LRU hash
+// map, with as many keys (bench.h says how a run restores the packet). Flows are of
 // pods on other nodes that use a cluster IP with an endpoint on another node: each packet comes
 // in on an uplink and leaves by it, translated.
 //
@@ -35,6 +36,7 @@ struct Options {
   std::vector<uint32_t> flows = {1, 10'000, kMostFlows};
   uint32_t new_flows = 100'000;
   uint32_t occupancy = 50;  // of the tables, percent
+  bool stages = false;
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -88,11 +90,13 @@ class Bench {
     Cluster cluster;
     for (const Family family : {Family::ipv4, Family::ipv6})
       cluster.cluster_ip(service(family), kProtoTcp, {endpoint(family)});
+    // As an agent says it of a node with ordinary routes.
+    cluster.shared_hops = abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6;
     size_t size = 0;
     const void* elf = bench_bpf__elf_bytes(&size);
     cluster.flow_capacity = 2 * slots;  // a connection has two entries there
     object_ = std::make_unique<KernelObject>(elf, size, cluster.constants(),
-                                             KernelObject::Sizes{{"kernel_hash", slots}}, network);
+                                             KernelObject::Sizes{{"kernel_hash", slots}, {"kernel_lru", slots}}, network);
     cluster.program(*object_);
   }
 
@@ -101,10 +105,12 @@ class Bench {
 
  private:
   struct Times {
-    double empty, kernel_hash, pipeline;
+    double empty = 1e9, kernel_hash = 1e9, kernel_lru = 1e9, pipeline = 1e9;
   };
 
   bench::Row measure(const Subject& subject, bool fresh_flows);
+  void measure_stages(const Subject& subject, std::vector<bench::Row>& rows);
+  double time_insert(const Subject& subject, uint32_t packets);
   double time_run(const Subject& subject, const char* program, uint32_t packets, Bytes* last);
   void check_run(const Subject& subject, uint32_t packets, const Bytes& last, uint64_t counted) const;
   void start(const Subject& subject);
@@ -115,7 +121,7 @@ class Bench {
                   uint8_t flags) const;
   Subject not_ours(Family family, bool at_xdp, uint32_t flows) const;
   uint32_t stride(uint32_t flows) const;
-  uint64_t found() const;
+  uint64_t done() const;
 
   Options options_;
   const Network& network_;
@@ -167,8 +173,8 @@ void Bench::start(const Subject& subject) {
   object_->put_value("bench_state", uint32_t{0}, state);
 }
 
-uint64_t Bench::found() const {
-  return object_->get_value<bench_state>("bench_state", uint32_t{0})->found;
+uint64_t Bench::done() const {
+  return object_->get_value<bench_state>("bench_state", uint32_t{0})->done;
 }
 
 double Bench::time_run(const Subject& subject, const char* program, uint32_t packets, Bytes* last) {
@@ -201,7 +207,6 @@ void Bench::check_run(const Subject& subject, uint32_t packets, const Bytes& las
 }
 
 void Bench::fill(uint32_t flows) {
-  for (const Bytes& key : object_->keys("kernel_hash")) object_->erase("kernel_hash", key.data());
   for (uint32_t i = 0; i < flows; ++i)
     object_->put_value("kernel_hash", bench_key{{i, 0, 0, 0}}, uint64_t{i});
 }
@@ -223,31 +228,66 @@ void Bench::make_flows(Family family, uint32_t flows) {
   }
 }
 
+// Of one insert into the LRU hash map, which is empty before, as the flow table is.
+double Bench::time_insert(const Subject& subject, uint32_t packets) {
+  for (const Bytes& key : object_->keys("kernel_lru")) object_->erase("kernel_lru", key.data());
+  const double ns = time_run(subject, "kernel_lru", packets, nullptr);
+  if (done() != packets) fail(fmt::format("{}: an insert into the LRU hash map failed", subject.text()));
+  return ns;
+}
+
 bench::Row Bench::measure(const Subject& subject, bool fresh_flows) {
   const uint32_t packets = fresh_flows ? subject.flows : std::max(options_.packets, subject.flows);
   const size_t counter = subject.reason + (subject.at_xdp ? 0U : uint32_t{abi::REASON_COUNT});
-  Times best{1e9, 1e9, 1e9};
+  Times best;
   for (int i = 0; i < options_.runs; ++i) {
     best.empty = std::min(best.empty, time_run(subject, "empty", packets, nullptr));
     best.kernel_hash = std::min(best.kernel_hash, time_run(subject, "kernel_hash", packets, nullptr));
-    if (found() != packets) fail(fmt::format("{}: the kernel's hash map missed", subject.text()));
+    if (done() != packets) fail(fmt::format("{}: the kernel's hash map missed", subject.text()));
+    if (fresh_flows) best.kernel_lru = std::min(best.kernel_lru, time_insert(subject, packets));
     if (fresh_flows) remove_flows(subject.family);
     const uint64_t before = object_->counters()[counter].packets;
     Bytes last;
     best.pipeline = std::min(best.pipeline, time_run(subject, "pipeline", packets, &last));
     check_run(subject, packets, last, object_->counters()[counter].packets - before);
   }
-  fmt::print(stderr, "{}: {:.1f} ns, empty {:.1f}, kernel hash {:.1f}\n", subject.text(), best.pipeline,
-             best.empty, best.kernel_hash);
-  return {{"case", std::string(subject.name)},
-          {"hook", std::string(subject.hook())},
-          {"family", uint64_t{subject.family == Family::ipv4 ? 4U : 6U}},
-          {"direction", std::string(subject.reply ? "reply" : "forward")},
-          {"flows", uint64_t{subject.flows}},
-          {"ns", best.pipeline},
-          {"empty_ns", best.empty},
-          {"kernel_hash_ns", best.kernel_hash},
-          {"net_ratio", (best.pipeline - best.empty) / (best.kernel_hash - best.empty)}};
+  const double net = best.pipeline - best.empty;
+  fmt::print(stderr, "{}: {:.1f} ns, empty {:.1f}, kernel hash {:.1f}{}\n", subject.text(), best.pipeline,
+             best.empty, best.kernel_hash,
+             fresh_flows ? fmt::format(", insert into an LRU hash {:.1f}", best.kernel_lru) : "");
+  bench::Row row = {{"case", std::string(subject.name)},
+                    {"hook", std::string(subject.hook())},
+                    {"family", uint64_t{subject.family == Family::ipv4 ? 4U : 6U}},
+                    {"direction", std::string(subject.reply ? "reply" : "forward")},
+                    {"flows", uint64_t{subject.flows}},
+                    {"ns", best.pipeline},
+                    {"empty_ns", best.empty},
+                    {"kernel_hash_ns", best.kernel_hash},
+                    {"net_ratio", net / (best.kernel_hash - best.empty)}};
+  if (fresh_flows) {
+    row.emplace_back("lru_insert_ns", best.kernel_lru);
+    row.emplace_back("lru_insert_net_ratio", net / (best.kernel_lru - best.empty));
+  }
+  return row;
+}
+
+// What a packet of an established flow has cost after each of its first steps.
+void Bench::measure_stages(const Subject& subject, std::vector<bench::Row>& rows) {
+  const uint32_t packets = std::max(options_.packets, subject.flows);
+  const char* const steps[] = {"empty", "until_filter", "until_parse", "until_find"};
+  double best[std::size(steps)];
+  std::ranges::fill(best, 1e9);
+  for (int i = 0; i < options_.runs; ++i)
+    for (size_t step = 0; step < std::size(steps); ++step)
+      best[step] = std::min(best[step], time_run(subject, steps[step], packets, nullptr));
+  for (size_t step = 1; step < std::size(steps); ++step)
+    rows.push_back({{"case", std::string(steps[step])},
+                    {"hook", std::string(subject.hook())},
+                    {"family", uint64_t{subject.family == Family::ipv4 ? 4U : 6U}},
+                    {"direction", std::string(subject.reply ? "reply" : "forward")},
+                    {"flows", uint64_t{subject.flows}},
+                    {"ns", best[step]},
+                    {"empty_ns", best[0]}});
 }
 
 std::vector<bench::Row> Bench::run_established() {
@@ -258,6 +298,9 @@ std::vector<bench::Row> Bench::run_established() {
     for (const bool at_xdp : {true, false})
       for (const bool reply : {false, true})
         rows.push_back(measure(subject("established", family, at_xdp, reply, flows_, kAck), false));
+    if (options_.stages)
+      for (const bool reply : {false, true})
+        measure_stages(subject("established", family, true, reply, flows_, kAck), rows);
     for (const bool at_xdp : {true, false}) rows.push_back(measure(not_ours(family, at_xdp, flows_), false));
     remove_flows(family);
   }
@@ -310,8 +353,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0U, test::kMostFlows));
   app.add_option("--occupancy", options.occupancy, "How full the tables are, percent (default: 50)")
       ->check(CLI::Range(1, 85));
+  app.add_flag("--stages", options.stages, "Also what an established packet has cost after each of its first steps");
   CLI11_PARSE(app, argc, argv);
   if (once) {
+    options.stages = true;
     options.runs = 1;
     options.packets = 20'000;
     options.flows = {1, 10'000};
@@ -321,9 +366,6 @@ int main(int argc, char** argv) {
   test::enter_network_namespace(network);
   test::pin_to_one_cpu();
   const auto rows = test::run_all(options, network);
-  if (options.json)
-    bench::print_json(rows);
-  else
-    bench::print_table(rows);
+  bench::print(rows, options.json);
   return 0;
 }

@@ -7,6 +7,7 @@
 
 MAGLANE_MAP(bench_state, BPF_MAP_TYPE_ARRAY, __u32, struct bench_state, 1, 0);
 MAGLANE_MAP(kernel_hash, BPF_MAP_TYPE_HASH, struct bench_key, __u64, 524288, 0);
+MAGLANE_MAP(kernel_lru, BPF_MAP_TYPE_LRU_HASH, struct bench_key, struct flow4, 524288, 0);
 
 /* RFC 1624: the words that change are 0 in the template. */
 static __always_inline void bench_add_to_checksum(__u8 *frame, __u32 at, __u32 client)
@@ -32,6 +33,34 @@ static __always_inline void bench_copy(__u8 *frame, const struct bench_state *st
 		*(__u16 *)(frame + at) = *(const __u16 *)header;
 }
 
+static __always_inline long bench_restore_headers(ctx_t *ctx, const struct bench_state *state,
+						  __u32 client, int family)
+{
+	const __u32 end = family == FAMILY_IPV4 ? 54 : 74;
+	const __u32 words = family == FAMILY_IPV4 ? 26 : 22; /* up to TCP's flags */
+	const __u32 source = family == FAMILY_IPV4 ? 26 : 34;
+	const __u32 destination = family == FAMILY_IPV4 ? 30 : 50;
+	__u8 *frame = ctx_at(ctx, 0, end);
+
+	if (!frame)
+		return -1;
+	bench_copy(frame, state, 0, 8);
+	bench_copy(frame, state, 8, 4);
+	for (__u32 at = 12; at < words; at += 2)
+		bench_copy(frame, state, at, 2);
+	for (__u32 at = words; at < end - 8; at += 4)
+		bench_copy(frame, state, at, 4);
+	for (__u32 at = end - 8; at < end; at += 2)
+		bench_copy(frame, state, at, 2);
+	/* Constants where they can be: the verifier need not follow what is variable. */
+	*(__u32 *)(frame + (state->address_at == source ? source : destination)) |=
+		__builtin_bswap32(client);
+	if (family == FAMILY_IPV4)
+		bench_add_to_checksum(frame, 24, client);
+	bench_add_to_checksum(frame, end - 4, client);
+	return client;
+}
+
 /*
  * Writes the headers of the next flow; its number, or -1 if the frame is too short. In pieces
  * that no field straddles: a load of bytes that two stores have just written waits until both
@@ -41,41 +70,10 @@ static __always_inline long bench_restore(ctx_t *ctx, struct bench_state *state)
 {
 	__u32 client = state->flow;
 	__u32 next = client + state->stride;
-	__u8 *frame;
 
 	state->flow = next >= state->flows ? next - state->flows : next;
-	if (state->header_size == 54) {
-		frame = ctx_at(ctx, 0, 54);
-		if (!frame)
-			return -1;
-		bench_copy(frame, state, 0, 8);
-		bench_copy(frame, state, 8, 4);
-		for (int at = 12; at < 26; at += 2)
-			bench_copy(frame, state, at, 2);
-		for (int at = 26; at < 46; at += 4)
-			bench_copy(frame, state, at, 4);
-		for (int at = 46; at < 54; at += 2)
-			bench_copy(frame, state, at, 2);
-		/* Constants where they can be: the verifier need not follow what is variable. */
-		*(__u32 *)(frame + (state->address_at == 26 ? 26 : 30)) |= __builtin_bswap32(client);
-		bench_add_to_checksum(frame, 24, client);
-		bench_add_to_checksum(frame, 50, client);
-	} else {
-		frame = ctx_at(ctx, 0, 74);
-		if (!frame)
-			return -1;
-		bench_copy(frame, state, 0, 8);
-		bench_copy(frame, state, 8, 4);
-		for (int at = 12; at < 22; at += 2)
-			bench_copy(frame, state, at, 2);
-		for (int at = 22; at < 66; at += 4)
-			bench_copy(frame, state, at, 4);
-		for (int at = 66; at < 74; at += 2)
-			bench_copy(frame, state, at, 2);
-		*(__u32 *)(frame + (state->address_at == 34 ? 34 : 50)) |= __builtin_bswap32(client);
-		bench_add_to_checksum(frame, 70, client);
-	}
-	return client;
+	return state->header_size == 54 ? bench_restore_headers(ctx, state, client, FAMILY_IPV4) :
+					  bench_restore_headers(ctx, state, client, FAMILY_IPV6);
 }
 
 static __always_inline struct bench_state *bench_current(void)
@@ -95,6 +93,7 @@ static __always_inline int bench_empty(ctx_t *ctx)
 	return CTX_PASS;
 }
 
+/* One look-up in a hash map. */
 static __always_inline int bench_kernel_hash(ctx_t *ctx)
 {
 	struct bench_state *state = bench_current();
@@ -108,7 +107,26 @@ static __always_inline int bench_kernel_hash(ctx_t *ctx)
 		return CTX_DROP;
 	key.words[0] = flow;
 	if (bpf_map_lookup_elem(&kernel_hash, &key))
-		state->found++;
+		state->done++;
+	return CTX_PASS;
+}
+
+/* One insert into an LRU hash map, of as much as a flow is. */
+static __always_inline int bench_kernel_lru(ctx_t *ctx)
+{
+	struct bench_state *state = bench_current();
+	struct bench_key key = {};
+	struct flow4 value = {};
+	long flow;
+
+	if (!state)
+		return CTX_DROP;
+	flow = bench_restore(ctx, state);
+	if (flow < 0)
+		return CTX_DROP;
+	key.words[0] = flow;
+	if (!bpf_map_update_elem(&kernel_lru, &key, &value, BPF_NOEXIST))
+		state->done++;
 	return CTX_PASS;
 }
 
@@ -119,6 +137,41 @@ static __always_inline int bench_pipeline(ctx_t *ctx)
 	if (!state || bench_restore(ctx, state) < 0)
 		return CTX_DROP;
 	return pipeline(ctx, 0);
+}
+
+/* The first steps of the pipeline alone, up to one of these, for the price of each. */
+enum bench_stage { BENCH_FILTER, BENCH_PARSE, BENCH_FIND };
+
+static __always_inline int bench_steps(ctx_t *ctx, enum bench_stage last, int family)
+{
+	const void *ip = ctx_at(ctx, L3_OFFSET, PLAIN_L4(family) - L3_OFFSET);
+	struct packet packet;
+	struct flow flow;
+	int verdict;
+
+	if (!ip || is_stranger(ctx, ip, &verdict, family))
+		return CTX_DROP;
+	if (last == BENCH_FILTER)
+		return CTX_PASS;
+	if (!parse_plain(ctx, ip, &packet, family))
+		return CTX_DROP;
+	asm volatile("" : : "r"(&packet) : "memory");
+	if (last == BENCH_PARSE)
+		return CTX_PASS;
+	if (flow_find(&packet.tuple, &flow, family) != TABLE_DONE)
+		return CTX_DROP;
+	asm volatile("" : : "r"(&flow) : "memory");
+	return CTX_PASS;
+}
+
+static __always_inline int bench_until(ctx_t *ctx, enum bench_stage last)
+{
+	struct bench_state *state = bench_current();
+
+	if (!state || bench_restore(ctx, state) < 0)
+		return CTX_DROP;
+	return state->header_size == 54 ? bench_steps(ctx, last, FAMILY_IPV4) :
+					  bench_steps(ctx, last, FAMILY_IPV6);
 }
 
 #endif

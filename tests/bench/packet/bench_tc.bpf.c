@@ -17,6 +17,12 @@ int tc_kernel_hash(struct __sk_buff *ctx)
 }
 
 SEC("tc")
+int tc_kernel_lru(struct __sk_buff *ctx)
+{
+	return bench_kernel_lru(ctx);
+}
+
+SEC("tc")
 int tc_pipeline(struct __sk_buff *ctx)
 {
 	return bench_pipeline(ctx);

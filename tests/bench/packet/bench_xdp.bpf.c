@@ -17,9 +17,33 @@ int xdp_kernel_hash(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int xdp_kernel_lru(struct xdp_md *ctx)
+{
+	return bench_kernel_lru(ctx);
+}
+
+SEC("xdp")
 int xdp_pipeline(struct xdp_md *ctx)
 {
 	return bench_pipeline(ctx);
+}
+
+SEC("xdp")
+int xdp_until_filter(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_FILTER);
+}
+
+SEC("xdp")
+int xdp_until_parse(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_PARSE);
+}
+
+SEC("xdp")
+int xdp_until_find(struct xdp_md *ctx)
+{
+	return bench_until(ctx, BENCH_FIND);
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

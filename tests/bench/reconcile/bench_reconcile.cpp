@@ -3,6 +3,7 @@
 // From a cluster's objects to the kernel's maps, by the agent's own code: resolve, plan, diff
 // and apply, grace period included. In a bpffs directory of its own; attaches nothing. Needs root.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -185,6 +186,7 @@ class Measurement {
     const double cpu = cpu_milliseconds() - cpu_before;
     const double milliseconds = std::chrono::duration<double, std::milli>(Steady::now() - begin).count();
     if (!operations) return operations.error().in(what);
+    ::malloc_trim(0);  // as the reconciler does after its first update
     fmt::print(stderr, "{} services, {}: {:.1f} ms, {} operations\n", services_, what, milliseconds,
                *operations);
     rows.push_back({{"services", uint64_t{services_}},
@@ -292,9 +294,6 @@ int main(int argc, char** argv) {
   std::vector<maglane::bench::Row> rows;
   bool good = true;
   for (const uint32_t services : sizes) good = good && maglane::measure(services, once ? 1 : 15, rows);
-  if (json)
-    maglane::bench::print_json(rows);
-  else
-    maglane::bench::print_table(rows);
+  maglane::bench::print(rows, json);
   return good ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 /* The flow table beside the kernel's hash and LRU hash, with the same keys and values. */
 #include "bpf/maps.h"
 #include "bpf/ctx_tc.h"
+#include "bpf/expiry.h"
 #include "bpf/flow.h"
 #include "tests/bench/table/bench_table.h"
 
@@ -47,109 +48,49 @@ enum {
 	REMOVE_TRIES = 1024,
 };
 
-static long empty_step(__u32 n, struct walk *walk)
-{
-	union any_tuple key;
+/* Which table; a constant at every call. */
+enum table { MAGLANE, HASH, LRU };
+#define KERNEL_MAP(table) ((table) == HASH ? (void *)&kernel_hash : (void *)&kernel_lru)
 
-	next_key(walk, &key);
-	walk->done += key.t4.protocol == IPPROTO_TCP;
-	return 0;
-}
-
-static long maglane_find_step(__u32 n, struct walk *walk)
+static __always_inline int find(enum table table, union any_tuple *key)
 {
-	union any_tuple key;
+	const struct flow4 *known;
 	struct flow flow;
 
-	next_key(walk, &key);
-	if (flow_find(&key, &flow, FAMILY_IPV4) == TABLE_DONE)
-		walk->done += flow.answer.f4.body.backend_id == 0;
-	return 0;
+	if (table == MAGLANE)
+		return flow_find(key, &flow, FAMILY_IPV4) == TABLE_DONE &&
+		       flow.answer.f4.body.backend_id == 0;
+	known = bpf_map_lookup_elem(KERNEL_MAP(table), &key->t4);
+	return known && *(volatile __u32 *)&known->body.backend_id == 0;
 }
 
-static long maglane_insert_step(__u32 n, struct walk *walk)
+static __always_inline int insert(enum table table, union any_tuple *key, const struct walk *walk)
 {
-	union any_tuple key;
 	union any_flow flow;
 
-	next_key(walk, &key);
 	make_flow(&flow, walk);
-	walk->done += flow_insert(&key, &flow, ESTABLISHED, FAMILY_IPV4) == TABLE_DONE;
-	return 0;
+	return table == MAGLANE ?
+		       flow_insert(key, &flow, ESTABLISHED, FAMILY_IPV4) == TABLE_DONE :
+		       !bpf_map_update_elem(KERNEL_MAP(table), &key->t4, &flow.f4, BPF_NOEXIST);
 }
 
-static long maglane_remove_step(__u32 n, struct walk *walk)
+static __always_inline int remove(enum table table, union any_tuple *key)
 {
-	union any_tuple key;
-
-	next_key(walk, &key);
-	walk->done += flow_remove(&key, FAMILY_IPV4) == TABLE_DONE;
-	return 0;
-}
-
-static long maglane_pair_step(__u32 n, struct walk *walk)
-{
-	union any_tuple key;
-	union any_flow flow;
-
-	next_key(walk, &key);
-	make_flow(&flow, walk);
-	if (flow_insert(&key, &flow, ESTABLISHED, FAMILY_IPV4) != TABLE_DONE)
-		return 0;
+	if (table != MAGLANE)
+		return !bpf_map_delete_elem(KERNEL_MAP(table), &key->t4);
 	/* A CPU that holds the lock may be held up by a hypervisor. */
 	for (__u32 i = 0; i < REMOVE_TRIES; i++) {
-		enum table_result result = flow_remove(&key, FAMILY_IPV4);
+		enum table_result result = flow_remove(key, FAMILY_IPV4);
 
-		if (result == TABLE_BUSY)
-			continue;
-		walk->done += result == TABLE_DONE;
-		break;
+		if (result != TABLE_BUSY)
+			return result == TABLE_DONE;
 	}
 	return 0;
 }
 
-static __always_inline long kernel_find(struct walk *walk, void *map)
+static __always_inline int pair(enum table table, union any_tuple *key, const struct walk *walk)
 {
-	union any_tuple key;
-	struct flow4 *flow;
-
-	next_key(walk, &key);
-	flow = bpf_map_lookup_elem(map, &key.t4);
-	if (flow)
-		walk->done += *(volatile __u32 *)&flow->body.backend_id == 0;
-	return 0;
-}
-
-static __always_inline long kernel_insert(struct walk *walk, void *map)
-{
-	union any_tuple key;
-	union any_flow flow;
-
-	next_key(walk, &key);
-	make_flow(&flow, walk);
-	walk->done += bpf_map_update_elem(map, &key.t4, &flow.f4, BPF_NOEXIST) == 0;
-	return 0;
-}
-
-static __always_inline long kernel_remove(struct walk *walk, void *map)
-{
-	union any_tuple key;
-
-	next_key(walk, &key);
-	walk->done += bpf_map_delete_elem(map, &key.t4) == 0;
-	return 0;
-}
-
-static __always_inline long kernel_pair(struct walk *walk, void *map)
-{
-	union any_tuple key;
-	union any_flow flow;
-
-	next_key(walk, &key);
-	make_flow(&flow, walk);
-	if (bpf_map_update_elem(map, &key.t4, &flow.f4, BPF_NOEXIST) == 0)
-		walk->done += bpf_map_delete_elem(map, &key.t4) == 0;
-	return 0;
+	return insert(table, key, walk) && remove(table, key);
 }
 
 #define PROGRAM(name)                                                                              \
@@ -172,25 +113,43 @@ static __always_inline long kernel_pair(struct walk *walk, void *map)
 		return 0;                                                                          \
 	}
 
-#define KERNEL(map, operation)                                                                     \
-	static long map##_##operation##_step(__u32 n, struct walk *walk)                           \
+#define OPERATION(name, operation)                                                                 \
+	static long name##_step(__u32 n, struct walk *walk)                                        \
 	{                                                                                          \
-		return kernel_##operation(walk, &kernel_##map);                                    \
+		union any_tuple key;                                                               \
+                                                                                                   \
+		next_key(walk, &key);                                                              \
+		walk->done += operation;                                                           \
+		return 0;                                                                          \
 	}                                                                                          \
-	PROGRAM(map##_##operation)
+	PROGRAM(name)
 
-PROGRAM(empty)
-PROGRAM(maglane_find)
-PROGRAM(maglane_insert)
-PROGRAM(maglane_remove)
-PROGRAM(maglane_pair)
-KERNEL(hash, find)
-KERNEL(hash, insert)
-KERNEL(hash, remove)
-KERNEL(hash, pair)
-KERNEL(lru, find)
-KERNEL(lru, insert)
-KERNEL(lru, remove)
-KERNEL(lru, pair)
+#define TABLE(name, table)                                                                         \
+	OPERATION(name##_find, find(table, &key))                                                  \
+	OPERATION(name##_insert, insert(table, &key, walk))                                        \
+	OPERATION(name##_remove, remove(table, &key))                                              \
+	OPERATION(name##_pair, pair(table, &key, walk))
+
+/* What the agent has done every second: struct expire_call. */
+SEC("tc")
+int sweep(struct __sk_buff *ctx)
+{
+	struct expire_call *at = ctx_at(ctx, 0, sizeof(*at));
+	struct expire_call call;
+
+	if (!at)
+		return CTX_DROP;
+	call = *at;
+	expiry_run(&call);
+	at = ctx_at(ctx, 0, sizeof(*at));
+	if (at)
+		*at = call;
+	return 0;
+}
+
+OPERATION(empty, key.t4.protocol == IPPROTO_TCP)
+TABLE(maglane, MAGLANE)
+TABLE(hash, HASH)
+TABLE(lru, LRU)
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

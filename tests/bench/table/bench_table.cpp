@@ -8,18 +8,24 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <barrier>
 #include <cstring>
+#include <ctime>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <random>
 #include <set>
+#include <span>
 #include <thread>
 #include <vector>
 
+#include "agent/kernel/expiry.h"
+#include "agent/kernel/flow_table.h"
 #include "agent/kernel/timeouts.h"
 #include "bpf/abi.h"
 #include "tests/bench/figures.h"
@@ -42,6 +48,7 @@ struct Options {
   uint32_t operations = 1'000'000;  // of a run
   std::vector<uint32_t> entries = {1, 10'000, 500'000, 2'000'000};
   std::vector<uint32_t> occupancies = {10, 50, 85};  // percent
+  uint32_t walk = 1'000'000;  // flows in a table that is walked whole
 };
 
 [[noreturn]] void fail(const std::string& what) {
@@ -88,7 +95,8 @@ class Tables {
   explicit Tables(uint32_t slots) : skeleton_(bench_table_bpf__open()) {
     if (!skeleton_) fail("cannot open the programs");
     const uint32_t buckets = std::max(2U, (slots + abi::TABLE_SLOTS - 1) / abi::TABLE_SLOTS);
-    const std::set<std::string> needed = {"flows4", "flows6", "node_state", "kernel_hash", "kernel_lru"};
+    const std::set<std::string> needed = {"flows4",      "flows6",     "node_state",
+                                           "kernel_hash", "kernel_lru", "scratches"};
     bpf_map* map;
     bpf_object__for_each_map(map, skeleton_->obj) {
       if (!bpf_map__is_internal(map) && !needed.count(bpf_map__name(map))) bpf_map__set_autocreate(map, false);
@@ -111,6 +119,16 @@ class Tables {
   ~Tables() { bench_table_bpf__destroy(skeleton_); }
   Tables(const Tables&) = delete;
 
+  // The memory of flows4, as agent and inspector have it.
+  std::span<abi::flow_bucket4> flows() const {
+    const size_t buckets = bpf_map__max_entries(skeleton_->maps.flows4);
+    void* at = mmap(nullptr, buckets * sizeof(abi::flow_bucket4), PROT_READ | PROT_WRITE, MAP_SHARED,
+                    bpf_map__fd(skeleton_->maps.flows4), 0);
+    if (at == MAP_FAILED) fail("cannot map the table");
+    return {static_cast<abi::flow_bucket4*>(at), buckets};
+  }
+
+  const bpf_program* sweep() const { return skeleton_->progs.sweep; }
   const bpf_program* empty() const { return skeleton_->progs.empty; }
   const bpf_program* program(uint32_t table, Operation operation) const {
     const auto& p = skeleton_->progs;
@@ -151,6 +169,8 @@ class Bench {
         measure(entries, occupancy);
       }
     }
+    if (options_.walk != 0)
+      for (const uint32_t occupancy : options_.occupancies) measure_walks(options_.walk, occupancy);
     return std::move(rows_);
   }
 
@@ -165,6 +185,7 @@ class Bench {
   };
 
   void measure(uint32_t entries, uint32_t occupancy);
+  void measure_walks(uint32_t entries, uint32_t occupancy);
   void measure_find(const Tables& tables, const What& what, const Keys& keys, bool there);
   void measure_churn(const Tables& tables, uint32_t entries, uint32_t occupancy);
   void measure_pair(const Tables& tables, const What& what, const Keys& keys);
@@ -308,6 +329,53 @@ void Bench::measure(uint32_t entries, uint32_t occupancy) {
   measure_churn(tables, entries, occupancy);
 }
 
+double cpu_milliseconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
+}
+
+// The CPU time of what goes through a whole table: the expiry, of flows that have just had a
+// packet, and a reader that counts or copies every flow.
+void Bench::measure_walks(uint32_t entries, uint32_t occupancy) {
+  const Tables tables(static_cast<uint32_t>(uint64_t{entries} * 100 / occupancy));
+  expect("fill", 0, run(tables.program(0, kInsert), shuffled(0, entries), entries).done, entries, entries);
+  const std::span<abi::flow_bucket4> flows = tables.flows();
+  const auto sweep = [&] {
+    const auto swept = run_expiry(bpf_program__fd(tables.sweep()), abi::FAMILY_IPV4, static_cast<uint32_t>(flows.size()));
+    return swept ? swept->examined : 0;
+  };
+  const auto list = [&] {
+    uint64_t listed = 0;
+    each_flow4(flows, [&](const FlowEntry4& flow) {
+      listed += flow.key.protocol != 0;
+      return true;
+    });
+    return listed;
+  };
+  const std::pair<const char*, std::function<uint64_t()>> walks[] = {
+      {"sweep", sweep}, {"count", [&] { return count_flows4(flows); }}, {"list", list}};
+  for (const auto& [name, walk] : walks) {
+    double best = 1e9;
+    for (int i = 0; i < options_.runs; ++i) {
+      const double before = cpu_milliseconds();
+      const uint64_t met = walk();
+      best = std::min(best, cpu_milliseconds() - before);
+      expect(name, 0, met, entries, entries);
+    }
+    rows_.push_back({{"table", std::string(kTables[0])},
+                     {"operation", std::string(name)},
+                     {"entries", uint64_t{entries}},
+                     {"occupancy", uint64_t{occupancy}},
+                     {"pattern", std::string("all")},
+                     {"cpus", uint64_t{1}},
+                     {"keys", std::string("all")},
+                     {"cpu_ms", best}});
+    fmt::print(stderr, "{} of {} at {} %: {:.1f} ms of a CPU\n", name, entries, occupancy, best);
+  }
+  munmap(flows.data(), flows.size_bytes());
+}
+
 }  // namespace
 }  // namespace maglane
 
@@ -319,6 +387,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", options.json, "Print the figures as a JSON array");
   app.add_flag("--once", once, "One short iteration: does it work?");
   app.add_option("--entries", options.entries, "Entries in the table (default: 1 10000 500000 2000000)");
+  app.add_option("--walk", options.walk, "Flows in a table that is walked whole, 0 for none (default: 1000000)");
   app.add_option("--occupancy", options.occupancies, "How full, in percent (default: 10 50 85)")
       ->check(CLI::Range(1, 95));
   CLI11_PARSE(app, argc, argv);
@@ -326,11 +395,9 @@ int main(int argc, char** argv) {
     options.runs = 1;
     options.operations = 20'000;
     options.entries = {1, 10'000};
+    options.walk = 10'000;
   }
   const auto rows = Bench(options).run_all();
-  if (options.json)
-    bench::print_json(rows);
-  else
-    bench::print_table(rows);
+  bench::print(rows, options.json);
   return 0;
 }

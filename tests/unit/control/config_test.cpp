@@ -265,7 +265,7 @@ TEST_F(ConfigTest, WrongValues) {
   EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet is not supported by this version"));
   EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("\"x\" is no network model"));
   for (const char* flag :
-       {"--kubeconfig", "--vnet-cidr", "--masq-config", "--metrics-address", "--healthz-address"}) {
+       {"--kubeconfig", "--vnet-cidr", "--masq-config"}) {
     EXPECT_THAT(bad_flag(flag, "x"), HasSubstr(std::string(flag) + ": is not supported by this version"));
   }
 }
@@ -282,6 +282,26 @@ TEST_F(ConfigTest, WrongFiles) {
   EXPECT_THAT(bad(with_file("a: [\n")), HasSubstr("line "));
   EXPECT_THAT(bad(with_file("manifests: /m\nmasquerade-all: maybe\n")), HasSubstr("neither true nor false"));
   EXPECT_THAT(bad(with_file("manifests: /m\nkubeconfig: x\n")), HasSubstr("not supported by this version"));
+}
+
+TEST_F(ConfigTest, HealthAddresses) {
+  const Config standard = good({"--manifests", "/m"});
+  EXPECT_EQ(standard.healthz_address->to_string(), "0.0.0.0:10256");
+  EXPECT_EQ(standard.metrics_address->to_string(), "127.0.0.1:10249");
+  EXPECT_EQ(standard.healthz_timeout, 60U);
+  const Config other = good({"--manifests", "/m", "--healthz-address", "[fd00::1]:80", "--metrics-address", "off",
+                             "--healthz-timeout", "5"});
+  EXPECT_EQ(other.healthz_address->to_string(), "[fd00::1]:80");
+  EXPECT_FALSE(other.metrics_address);
+  EXPECT_EQ(other.healthz_timeout, 5U);
+  for (const char* wrong : {"", "10256", "0.0.0.0", "0.0.0.0:", "0.0.0.0:0", "0.0.0.0:65536", "::1:80", "[::1]",
+                            "[10.0.0.1]:80", "localhost:80", "0.0.0.0:80x", "[]:80", "on"}) {
+    EXPECT_THAT(bad_flag("--healthz-address", wrong), HasSubstr("--healthz-address: ")) << wrong;
+  }
+  EXPECT_THAT(bad_flag("--metrics-address", "x"),
+              HasSubstr("--metrics-address: \"x\" is no address and port (expected such as 0.0.0.0:10256 or "
+                        "[::1]:10256); or say off"));
+  EXPECT_THAT(bad_flag("--healthz-timeout", "0"), HasSubstr("--healthz-timeout: \"0\" is no number from 1"));
 }
 
 TEST_F(ConfigTest, PortRanges) {

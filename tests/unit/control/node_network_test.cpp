@@ -95,7 +95,7 @@ TEST_F(NodeNetworkTest, UplinksOutliveTheirDefaultRoute) {
   add_address(2, "192.0.2.5");
   add_default_route(2);
   NodeNetwork before = view_network(network_, config_, nullptr);
-  network_.forget_default_routes();
+  network_.forget_routes();
   NodeNetwork view = view_network(network_, config_, nullptr, before);
   EXPECT_EQ(view.devices, before.devices);
   EXPECT_EQ(view.primary_ipv4, before.primary_ipv4);

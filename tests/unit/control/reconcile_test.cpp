@@ -3,13 +3,20 @@
 // The reconciler against the kernel, in a network namespace of its own.
 #include "agent/reconcile.h"
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/support/conformance.h"
 #include "tests/unit/kernel/sandbox.h"
@@ -18,6 +25,7 @@ namespace maglane {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using namespace std::chrono_literals;
 
 constexpr const char* kWeb = R"(
@@ -205,6 +213,21 @@ TEST_F(Reconcile, TheEpochRisesWithWhatNextHopsDependOn) {
   run_until([&] { return epoch() != before; });
 }
 
+// The programs are told as long as it is so, again and again.
+TEST_F(Reconcile, NextHopsAreSharedUnlessTheSourceDecides) {
+  start_agent();
+  const auto shared = [&] { return maps().read_node_state()->shared_hops & ~abi::STAMP_SLOT_MASK; };
+  run_until([&] { return shared() == (abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6); });
+  const uint32_t first = maps().read_node_state()->shared_hops;
+  run_until([&] { return maps().read_node_state()->shared_hops != first; });
+  const uint32_t before = epoch();
+  run("ip rule add from 10.9.0.0/24 table 77");
+  run_until([&] { return shared() == abi::SHARED_HOPS_IPV6; });
+  EXPECT_NE(epoch(), before);
+  run("ip rule del from 10.9.0.0/24 table 77");
+  run_until([&] { return shared() == (abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6); });
+}
+
 TEST_F(Reconcile, TheEpochWraps) {
   start_agent();
   abi::node_state state = *maps().read_node_state();
@@ -227,6 +250,249 @@ TEST_F(Reconcile, NodePortsFollowTheNodesAddress) {
   uint32_t be[4] = {};
   IpAddress::parse("10.9.0.2")->to_be(be);
   EXPECT_EQ(maps().read_node_state()->addr4_be, be[0]);
+}
+
+// Whoever removes a pin, or is killed while pinning: the next start makes whole what is left.
+TEST_F(Reconcile, MapsOfWhichAPartIsGone) {
+  for (const char* name : {"frontend_values", "backends", "frontends", "maglev", "vip_bits", "services",
+                           "service_counters", "flows4", "counters", "node_state"}) {
+    start_agent();
+    reconciler_.reset();
+    ASSERT_EQ(::unlink((root_ + "/maps/" + name).c_str()), 0);
+    start_agent();
+    const auto contents = maps().read_contents();
+    ASSERT_TRUE(contents.ok()) << name;
+    int cluster_ips = 0;
+    for (const auto& [key, frontend] : contents->frontends) {
+      if (frontend.type != abi::FRONTEND_CLUSTER_IP) continue;
+      ++cluster_ips;
+      EXPECT_TRUE(contents->services.contains(frontend.service_id)) << name;
+      for (const auto& table : frontend.tables) {
+        ASSERT_GT(table.size, 0U) << name;
+        for (uint32_t i = 0; i < table.size; ++i) {
+          const auto backend = contents->backends.find(contents->maglev.at(table.offset + i));
+          ASSERT_NE(backend, contents->backends.end()) << name;
+          EXPECT_EQ(be32toh(backend->second.addr_be[0]), 0x0af40005U) << name;
+        }
+      }
+      const uint32_t bit = abi::vip_hash(key.addr_be);
+      EXPECT_TRUE(contents->vip_words.at(bit / 64) >> bit % 64 & 1) << name;
+    }
+    EXPECT_EQ(cluster_ips, 1) << name;
+    const auto nothing = reconciler_->resync();
+    ASSERT_TRUE(nothing.ok());
+    EXPECT_EQ(*nothing, 0U) << name;
+  }
+}
+
+// ---- what is programmed before all is listed ------------------------------------------
+
+TEST_F(Reconcile, Point30_NothingIsProgrammedBeforeAllWasListedOnce) {
+  start_agent();
+  const auto before = maps().read_contents();
+  const abi::node_state state = *maps().read_node_state();
+  ASSERT_FALSE(before->frontends.empty());
+  reconciler_.reset();
+  board_ = std::make_unique<StatusBoard>();
+  auto started = Reconciler::start(config_, *board_);
+  ASSERT_TRUE(started.ok()) << started.error().message;
+  reconciler_ = std::move(*started);
+  // The directory goes before it was read; addresses and routes change meanwhile.
+  std::filesystem::rename(directory_, directory_ + ".gone");
+  run("ip addr add 10.9.0.9/24 dev eth0 && ip route add 10.78.0.0/16 via 10.9.0.254 && ip addr del 10.9.0.1/24 dev eth0");
+  run_until([settled = Reconciler::Clock::now() + 1500ms] { return Reconciler::Clock::now() > settled; });
+  EXPECT_FALSE(reconciler_->synced());
+  EXPECT_FALSE(reconciler_->resync().ok());
+  EXPECT_THAT(problems(), HasSubstr("cannot read directory"));
+  const auto during = maps().read_contents();
+  EXPECT_EQ(during->frontends.size(), before->frontends.size());
+  EXPECT_EQ(during->services.size(), before->services.size());
+  EXPECT_EQ(maps().read_node_state()->addr4_be, state.addr4_be);
+  std::filesystem::rename(directory_ + ".gone", directory_);
+  run_until([&] { return reconciler_->synced(); });
+  EXPECT_TRUE(has_backend("10.244.0.5"));
+  EXPECT_NE(maps().read_node_state()->addr4_be, state.addr4_be);
+}
+
+// A restart with another cluster: what is wanted before and after is there all the time.
+TEST_F(Reconcile, Point30_NoFrontendThatIsStillWantedIsEverAbsent) {
+  for (int i = 0; i < 40; ++i) {
+    write(fmt::format("s{}.yaml", i),
+          fmt::format("apiVersion: v1\nkind: Service\nmetadata: {{name: s{0}, namespace: default}}\n"
+                      "spec: {{clusterIP: 10.96.1.{0}, ports: [{{port: 80}}]}}\n",
+                      i));
+  }
+  start_agent();
+  reconciler_.reset();
+  for (int i = 0; i < 20; ++i) std::filesystem::remove(directory_ + fmt::format("/s{}.yaml", i));
+  write("web.yaml", fmt::format(kWeb, "10.244.0.6"));
+  const auto reader = maps();
+  std::atomic<bool> end = false;
+  std::atomic<int> looks = 0, absent = 0;
+  std::thread watcher([&] {
+    while (!end) {
+      const auto contents = reader.read_contents();
+      size_t kept = 0;
+      for (const auto& [key, frontend] : contents->frontends) {
+        const auto address = be32toh(key.addr_be[0]);
+        if (frontend.type == abi::FRONTEND_CLUSTER_IP && (address & 0xff) >= 20 && address >> 8 == 0x0a6001) ++kept;
+        if (frontend.type == abi::FRONTEND_CLUSTER_IP && address == 0x0a60000a) ++kept;
+      }
+      absent += kept != 21;
+      ++looks;
+    }
+  });
+  start_agent();
+  run_until([&] { return has_backend("10.244.0.6") && !has_backend("10.244.0.5"); });
+  end = true;
+  watcher.join();
+  EXPECT_GT(looks, 10);
+  EXPECT_EQ(absent, 0);
+  size_t cluster_ips = 0;
+  const auto after = maps().read_contents();
+  for (const auto& [key, frontend] : after->frontends)
+    cluster_ips += frontend.type == abi::FRONTEND_CLUSTER_IP;
+  EXPECT_EQ(cluster_ips, 21U);
+}
+
+// ---- health --------------------------------------------------------------------------
+
+constexpr const char* kBalancer = R"(
+apiVersion: v1
+kind: Service
+metadata: {{name: {0}, namespace: default}}
+spec:
+  type: LoadBalancer
+  clusterIP: {1}
+  externalTrafficPolicy: Local
+  healthCheckNodePort: {2}
+  ports: [{{port: 80, nodePort: {3}}}]
+)";
+
+class Health : public Reconcile {
+ protected:
+  void SetUp() override {
+    Reconcile::SetUp();
+    config_.healthz_address = SocketAddress{IpAddress(), 10256};
+    config_.metrics_address = *SocketAddress::parse("127.0.0.1:10249");
+  }
+  std::string get(const std::string& url) {
+    return output("curl -s -m 5 -w '\\n%{http_code}' http://127.0.0.1:" + url + " || true");
+  }
+  bool listens(uint16_t port) {
+    return !output(fmt::format("ss -Hltn 'sport = :{}'", port)).empty();
+  }
+  v1::Health shown() {
+    v1::Status status;
+    reconciler_->describe_health(status);
+    return status.health();
+  }
+};
+
+TEST_F(Health, Point29_ServersAnswerFromTheStart) {
+  start_agent();
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+  EXPECT_THAT(get("10256/livez"), HasSubstr("\n200"));
+  EXPECT_THAT(get("10256/"), HasSubstr("\n404"));
+  const std::string metrics = get("10249/metrics");
+  EXPECT_THAT(metrics, HasSubstr("maglane_sync_proxy_rules_duration_seconds_count 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("maglane_sync_proxy_rules_service_changes_total 1\n"));
+  EXPECT_THAT(metrics, HasSubstr("maglane_packets_total{hook=\"tc\",reason=\"no_endpoint\",verdict=\"reject\"} "));
+  EXPECT_THAT(metrics, HasSubstr("maglane_service_connections_total{namespace=\"default\",service=\"web\",port=\"\","
+                                 "protocol=\"TCP\",family=\"IPv4\"} 0\n"));
+  EXPECT_THAT(metrics, HasSubstr("maglane_map_entries{map=\"services\"} 1\n"));
+}
+
+TEST_F(Health, Point28_PortsFollowTheServices) {
+  write("a.yaml", fmt::format(kBalancer, "a", "10.96.0.21", 30501, 30081));
+  start_agent();
+  EXPECT_THAT(get("30501/"), HasSubstr("\"name\":\"a\""));
+  EXPECT_THAT(get("30501/"), HasSubstr("\n503"));
+  // Two services exchange their ports in one update, which is all that it takes.
+  write("b.yaml", fmt::format(kBalancer, "b", "10.96.0.22", 30502, 30082));
+  run_until([&] { return listens(30502); });
+  write("ab.yaml", fmt::format(kBalancer, "a", "10.96.0.21", 30502, 30081) + "---\n" +
+                       fmt::format(kBalancer, "b", "10.96.0.22", 30501, 30082));
+  std::filesystem::remove(directory_ + "/a.yaml");
+  std::filesystem::remove(directory_ + "/b.yaml");
+  const uint32_t updates = board_->read().updates();
+  run_until([&] { return board_->read().updates() > updates; });
+  EXPECT_THAT(get("30501/"), HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(get("30502/"), HasSubstr("\"name\":\"a\""));
+  std::filesystem::remove(directory_ + "/ab.yaml");
+  run_until([&] { return board_->read().updates() > updates + 1; });
+  EXPECT_FALSE(listens(30501));
+  EXPECT_FALSE(listens(30502));
+}
+
+TEST_F(Health, Point28_APortThatIsTakenIsAProblemUntilItIsFree) {
+  const int taken = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in name{.sin_family = AF_INET, .sin_port = htons(30501)};
+  ASSERT_EQ(::bind(taken, reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
+  ASSERT_EQ(::listen(taken, 1), 0);
+  write("a.yaml", fmt::format(kBalancer, "a", "10.96.0.21", 30501, 30081));
+  start_agent();
+  EXPECT_THAT(problems(), HasSubstr("Service default/a: spec.healthCheckNodePort: cannot listen on 0.0.0.0:30501: "
+                                    "Address already in use; it is tried again"));
+  EXPECT_FALSE(shown().ports(0).listening());
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200")) << "it is nothing that stands in the way of the others";
+  ::close(taken);
+  run_until([&] { return problems().find("30501") == std::string::npos; });
+  EXPECT_THAT(get("30501/"), HasSubstr("\"name\":\"a\""));
+  EXPECT_TRUE(shown().ports(0).listening());
+}
+
+TEST_F(Health, Point29_AnAddressThatIsTakenIsAProblemUntilItIsFree) {
+  const int taken = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in name{.sin_family = AF_INET, .sin_port = htons(10256)};
+  ASSERT_EQ(::bind(taken, reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
+  ASSERT_EQ(::listen(taken, 1), 0);
+  start_agent();
+  EXPECT_THAT(problems(), HasSubstr("--healthz-address: cannot listen on 0.0.0.0:10256: Address already in use"));
+  ::close(taken);
+  run_until([&] { return problems().find("10256") == std::string::npos; });
+  EXPECT_THAT(get("10256/livez"), HasSubstr("\n200"));
+}
+
+TEST_F(Health, Point29_UnhealthyWhileTheAgentIsStuckAndWellAgain) {
+  config_.healthz_timeout = 1;
+  start_agent();
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+  // The main loop does not come round.
+  std::this_thread::sleep_for(1200ms);
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n503"));
+  EXPECT_THAT(get("10256/livez"), HasSubstr("\n503"));
+  run_until([settled = Reconciler::Clock::now() + 100ms] { return Reconciler::Clock::now() > settled; });
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+}
+
+TEST_F(Health, Point29_CountersThatCannotBeReadAreLeftOut) {
+  start_agent();
+  std::filesystem::rename(root_ + "/maps/services", root_ + "/maps/elsewhere");
+  EXPECT_THAT(get("10249/metrics"), Not(HasSubstr("maglane_packets_total")));
+  std::filesystem::rename(root_ + "/maps/elsewhere", root_ + "/maps/services");
+  EXPECT_THAT(get("10249/metrics"), HasSubstr("maglane_packets_total"));
+}
+
+TEST_F(Health, Point29_TheNodeIsToBeDeleted) {
+  start_agent();
+  write("node.yaml", "{apiVersion: v1, kind: Node, metadata: {name: node-a}, spec: {taints: [{key: "
+                     "ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}}\n");
+  run_until([&] { return !shown().proxy().node_eligible(); });
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n503"));
+  EXPECT_THAT(get("10256/livez"), HasSubstr("\n200"));
+  write("node.yaml", "{apiVersion: v1, kind: Node, metadata: {name: node-a}}\n");
+  run_until([&] { return shown().proxy().node_eligible(); });
+  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+}
+
+TEST_F(Health, Point29_OnTheAddressesOfNodePorts) {
+  config_.node_port_addresses = {Cidr::parse("10.9.0.0/24").value()};
+  write("a.yaml", fmt::format(kBalancer, "a", "10.96.0.21", 30501, 30081));
+  start_agent();
+  EXPECT_THAT(output("ss -Hltn 'sport = :30501'"), HasSubstr("10.9.0.1:30501"));
+  run("ip addr add 10.9.0.2/24 dev eth0");
+  run_until([&] { return output("ss -Hltn 'sport = :30501'").find("10.9.0.2:30501") != std::string::npos; });
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ namespace maglane::cli {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -54,7 +55,7 @@ TEST(Text, ServiceListAligned) {
 
 TEST(Text, ServiceShownWithShares) {
   EXPECT_EQ(to_long_text(inspect::show_services(test::cluster(), {7})),
-            "default/web:http  TCP IPv4, port 80, id 7\n"
+            "default/web:http  TCP IPv4, port 80, id 7, 0 connections\n"
             "  FRONTEND           TYPE        ENDPOINTS\n"
             "  10.96.0.1:80       cluster-ip  3\n"
             "  192.168.1.1:30080  node-port   1 outside, 3 pods\n"
@@ -150,6 +151,34 @@ TEST(Text, StatusTellsHowFullTheFlowTablesAre) {
                                          "  IPv4   1550  3100      50.0%      9.0%  200.0 KiB\n"
                                          "  IPv6     31  3100       1.0%      0.0%  400.0 KiB\n"
                                          "  7 new connections were refused for want of room\n"));
+}
+
+TEST(Text, HealthInTheStatus) {
+  v1::Status status;
+  status.set_agent_running(true);
+  v1::Health& health = *status.mutable_health();
+  health.mutable_proxy()->set_healthy(true);
+  health.mutable_proxy()->set_node_eligible(true);
+  health.set_healthz_address("0.0.0.0:10256");
+  v1::HealthPort& port = *health.add_ports();
+  port.set_port(30500);
+  port.set_service("default/web");
+  port.set_listening(true);
+  for (const uint32_t endpoints : {2U, 0U}) {
+    port.add_families(endpoints ? "IPv4" : "IPv6");
+    port.add_answers()->set_local_endpoints(endpoints);
+    port.mutable_answers()->rbegin()->set_service_proxy_healthy(true);
+  }
+  EXPECT_THAT(to_text(status), AllOf(HasSubstr("health   healthy; /healthz on 0.0.0.0:10256\n"),
+                                     ContainsRegex("30500 +default/web +IPv4 +2 +200\n"),
+                                     ContainsRegex("IPv6 +0 +503\n")));
+  port.set_listening(false);
+  health.mutable_proxy()->set_healthy(false);
+  health.mutable_proxy()->set_node_eligible(false);
+  health.set_waiting_seconds(61);
+  EXPECT_THAT(to_text(status),
+              AllOf(HasSubstr("health   unhealthy, a change has waited for 1m01s, the node is to be deleted;"),
+                    HasSubstr("none, see problems")));
 }
 
 TEST(Text, StatusOfADeadAgentTellsWhatTheMapsHold) {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <string>
+#include <tuple>
 
 #include "agent/kernel/tc_filter.h"
 #include "tests/unit/kernel/sandbox.h"
@@ -83,6 +85,46 @@ TEST_F(Cleanup, AfterAnAgentKilledAtAnyPoint) {
   clean();
   EXPECT_EQ(xdp_on(up0.ifindex), "none");
 }
+
+// The program itself, on whatever an agent in any XDP mode has attached, on kernels with tcx and
+// on those without.
+class CleanupByTheAgent : public Cleanup, public testing::WithParamInterface<std::tuple<XdpPolicy, TcKind>> {
+ protected:
+  void SetUp() override {
+    Cleanup::SetUp();
+    std::tie(policy_, tc_) = GetParam();
+  }
+  // All that is attached to a device, by whomever.
+  std::string attached(const WantedDevice& device) {
+    return output("ip -d link show dev " + device.name + " | grep -o 'prog/xdp.*' || true; tc qdisc show dev " +
+                  device.name + " | grep clsact || true") +
+           (tc_is_empty(device.ifindex) ? "" : "tc ingress");
+  }
+  XdpPolicy policy_ = XdpPolicy::off;
+};
+
+TEST_P(CleanupByTheAgent, LeavesNothing) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, up1{add_veth("up1"), "up1", Role::uplink},
+      pod0{add_veth("pod0"), "pod0", Role::pod};
+  ASSERT_TRUE(start(policy_)->attach({up0, up1, pod0}, true).ok());
+  const char* expected = policy_ == XdpPolicy::native ? "native" : policy_ == XdpPolicy::generic ? "generic" : "none";
+  EXPECT_EQ(xdp_on(up0.ifindex), expected);
+  const std::vector<WantedDevice> devices = {up0, up1, pod0};
+  for (const WantedDevice& device : devices) EXPECT_FALSE(attached(device).empty()) << device.name;
+  EXPECT_EQ(tcx_count(pod0.ifindex) == 0, tc_ == TcKind::clsact);
+  EXPECT_EQ(*query_filter(pod0.ifindex, Hook::tc_ingress) != 0, tc_ == TcKind::clsact);
+  end_agent();
+  run(std::string(MAGLANE_AGENT) + " --cleanup --bpffs " + root_ + " --socket " + root_ + ".sock");
+  EXPECT_FALSE(std::filesystem::exists(root_));
+  for (const WantedDevice& device : devices) {
+    EXPECT_THAT(attached(device), IsEmpty()) << device.name;
+    EXPECT_EQ(xdp_on(device.ifindex), "none");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, CleanupByTheAgent,
+                         testing::Combine(testing::Values(XdpPolicy::native, XdpPolicy::generic, XdpPolicy::off),
+                                          testing::Values(TcKind::tcx, TcKind::clsact)));
 
 }  // namespace
 }  // namespace maglane

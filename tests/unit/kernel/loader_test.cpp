@@ -52,7 +52,7 @@ TEST_F(Loader, PinsMapsAndPrograms) {
   EXPECT_THAT(Bpffs::list(root_ + "/maps"),
               UnorderedElementsAre("affinity", "backends", "counters", "devices", "flow_bits", "flows4", "flows6",
                                    "fragments", "frontends", "frontend_values", "gone_endpoints", "maglev", "node_state",
-                                   "pod_namespaces", "scratches", "services", "sockets", "source_ranges",
+                                   "pod_namespaces", "scratches", "service_counters", "services", "sockets", "source_ranges",
                                    "vip_bits"));
   const abi::node_state state = node_state();
   EXPECT_EQ(state.abi_version, unsigned{abi::MAGLANE_ABI_VERSION});
@@ -88,7 +88,7 @@ TEST_F(Loader, TablesOfASeedThatIsGoneAreReplaced) {
   EXPECT_NE(std::memcmp(&seed, &another, sizeof seed), 0);
   EXPECT_THAT(data_plane_->replaced_maps(),
               UnorderedElementsAre("flows4", "flows6", "frontends", "frontend_values", "services", "backends",
-                                   "maglev", "vip_bits", "source_ranges", "affinity"));
+                                   "maglev", "vip_bits", "source_ranges", "affinity", "service_counters"));
   EXPECT_NE(pinned_id("flows4"), flows);
   EXPECT_EQ(pinned_id("counters"), counters);
   start();
@@ -150,7 +150,7 @@ TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_THAT(loaded->replaced_maps(),
               UnorderedElementsAre("frontends", "frontend_values", "services", "backends", "maglev",
-                                   "vip_bits", "source_ranges", "affinity"));
+                                   "vip_bits", "source_ranges", "affinity", "service_counters"));
   EXPECT_EQ(pinned_id("flows4"), flows);
   EXPECT_NE(pinned_id("frontends"), frontends);
 }

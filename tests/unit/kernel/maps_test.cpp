@@ -48,6 +48,8 @@ const std::vector<Spec> kSpecs = {
     {"source_ranges", BPF_MAP_TYPE_LPM_TRIE, sizeof(abi::source_range_key), 4, 1024, BPF_F_NO_PREALLOC},
     {"affinity", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::affinity_key), sizeof(abi::affinity), 1024, 0},
     {"gone_endpoints", BPF_MAP_TYPE_HASH, sizeof(abi::service_endpoint), 4, 1024, BPF_F_NO_PREALLOC},
+    {"service_counters", BPF_MAP_TYPE_ARRAY, 4, sizeof(abi::service_counter),
+     uint32_t{abi::SERVICE_IDS} * abi::SERVICE_COUNTER_PARTS, BPF_F_MMAPABLE},
     {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS,
      0},
     {"sockets", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::socket_key), sizeof(abi::socket_peer), 1024, 0},
@@ -426,6 +428,34 @@ TEST_F(PinnedMapsTest, CountersAreSummedOverTheCpus) {
   EXPECT_EQ(counters[index].packets, cpus * (cpus + 1) / 2);
   EXPECT_EQ(counters[index].bytes, cpus * (cpus + 1) / 2 * 100);
   EXPECT_EQ(counters[index + 1].packets, 0U);
+}
+
+TEST_F(PinnedMapsTest, ConnectionsAreSummedOverTheParts) {
+  for (uint32_t part = 0; part < abi::SERVICE_COUNTER_PARTS; ++part) {
+    const abi::service_counter five{5 + part}, other{1000};
+    uint32_t index = 7 + part * abi::SERVICE_IDS;
+    ASSERT_EQ(bpf_map_update_elem(fds_["service_counters"], &index, &five, BPF_ANY), 0);
+    ++index;
+    ASSERT_EQ(bpf_map_update_elem(fds_["service_counters"], &index, &other, BPF_ANY), 0);
+  }
+  const auto maps = open(true);
+  EXPECT_EQ(maps.connections_of(7), 8U * 5 + 28);
+  EXPECT_EQ(maps.connections_of(6), 0U);
+  EXPECT_EQ(maps.connections_of(abi::SERVICE_IDS), 0U);
+  EXPECT_EQ(maps.connections_of(UINT32_MAX), 0U);
+}
+
+TEST_F(PinnedMapsTest, AServiceThatGoesTakesItsConnectionsAlong) {
+  auto maps = open();
+  for (uint32_t part = 0; part < abi::SERVICE_COUNTER_PARTS; ++part) {
+    const abi::service_counter five{5};
+    for (uint32_t index : {7 + part * abi::SERVICE_IDS, 8 + part * abi::SERVICE_IDS})
+      ASSERT_EQ(bpf_map_update_elem(fds_["service_counters"], &index, &five, BPF_ANY), 0);
+  }
+  const std::vector<Operation> gone = {DeleteService{7}};
+  ASSERT_TRUE(maps.apply(gone).ok());
+  EXPECT_EQ(maps.connections_of(7), 0U);
+  EXPECT_EQ(maps.connections_of(8), 40U);
 }
 
 TEST_F(PinnedMapsTest, NodeStateIsWrittenWithTheAbiVersion) {

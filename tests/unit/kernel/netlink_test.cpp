@@ -83,7 +83,46 @@ TEST_F(Netlink, AddressesAndRoutes) {
   run("ip route add 10.77.0.0/16 via 10.9.0.7");
   EXPECT_EQ(changes(watch), unsigned{CHANGED_NEXT_HOPS});
   run("ip rule add to 10.78.0.0/16 table 77");
-  EXPECT_EQ(changes(watch), unsigned{CHANGED_NEXT_HOPS});
+  EXPECT_EQ(changes(watch), CHANGED_NEXT_HOPS | CHANGED_RULES);
+}
+
+TEST_F(Netlink, WhatTheSourceDecidesIsNoticed) {
+  NetlinkWatch watch = open();
+  const auto shared = [&](Family family) {
+    changes(watch);
+    return watch.model().next_hops_are_shared(family);
+  };
+  EXPECT_TRUE(shared(Family::ipv4)) << "a node with the kernel's own rules";
+  EXPECT_TRUE(shared(Family::ipv6));
+  run("ip rule add to 10.78.0.0/16 table 77 && ip rule add fwmark 4 table 78 && ip rule add iif eth0 table 79");
+  EXPECT_TRUE(shared(Family::ipv4));
+  run("ip rule add from 10.9.0.0/24 table 77");
+  EXPECT_FALSE(shared(Family::ipv4));
+  EXPECT_TRUE(shared(Family::ipv6));
+  EXPECT_FALSE(open().model().next_hops_are_shared(Family::ipv4)) << "when the agent starts";
+  run("ip rule del from 10.9.0.0/24 table 77 && ip -6 rule add ipproto udp table 77");
+  EXPECT_TRUE(shared(Family::ipv4));
+  EXPECT_FALSE(shared(Family::ipv6));
+  run("ip -6 rule del ipproto udp table 77");
+  EXPECT_TRUE(shared(Family::ipv6));
+  run("ip route add 10.77.0.0/16 nexthop via 10.9.0.7 nexthop via 10.9.0.8");
+  EXPECT_FALSE(shared(Family::ipv4));
+  run("ip -6 route add fd77::/64 via fd00:9::7 && ip -6 route append fd77::/64 via fd00:9::8");
+  EXPECT_FALSE(shared(Family::ipv6));
+  run("ip route del 10.77.0.0/16 && ip -6 route flush fd77::/64");
+  EXPECT_TRUE(open().model().next_hops_are_shared(Family::ipv4));
+  EXPECT_TRUE(open().model().next_hops_are_shared(Family::ipv6));
+}
+
+// Sysctl nexthop_compat_mode decides whether such a route names its next hops.
+TEST_F(Netlink, GroupsOfNextHopsAreNoticed) {
+  for (const char* told : {"1", "0"}) {
+    run(std::string("sysctl -qw net.ipv4.nexthop_compat_mode=") + told);
+    run("ip nexthop add id 1 via 10.9.0.7 dev eth0 && ip nexthop add id 2 via 10.9.0.8 dev eth0");
+    run("ip nexthop add id 3 group 1/2 && ip route add 10.77.0.0/16 nhid 3");
+    EXPECT_FALSE(open().model().next_hops_are_shared(Family::ipv4)) << "compat mode " << told;
+    run("ip route del 10.77.0.0/16 && ip nexthop flush");
+  }
 }
 
 TEST_F(Netlink, NeighboursThatMatter) {

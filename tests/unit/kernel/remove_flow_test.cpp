@@ -92,7 +92,20 @@ class RemoveFlow : public Sandbox {
       ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
     }
   }
-  void remove(const Status& status) { EXPECT_TRUE(status.ok()) << status.error().message; }
+  void remove(const Result<bool>& removed, bool expected = true) {
+    ASSERT_TRUE(removed.ok()) << removed.error().message;
+    EXPECT_EQ(*removed, expected);
+  }
+  // Of the bucket that the flow is in.
+  void set_lock4(uint32_t n, uint32_t locked) {
+    const auto key = key4(n);
+    const auto place =
+        maglane_table_place_of(MAGLANE_TABLE_FLOWS4, &seed_, &key, small_options().flow_buckets());
+    abi::flow_bucket4 bucket;
+    ASSERT_EQ(bpf_map_lookup_elem(data_plane_->map("flows4"), &place.first, &bucket), 0);
+    bucket.header.lock = locked;
+    ASSERT_EQ(bpf_map_update_elem(data_plane_->map("flows4"), &place.first, &bucket, BPF_ANY), 0);
+  }
 
   std::unique_ptr<PinnedMaps> maps_;
   abi::table_seed seed_{};
@@ -107,12 +120,12 @@ TEST_F(RemoveFlow, RemovesTheOneThatIsNamed) {
   remove(maps_->remove_flow(key4(5)));
   EXPECT_EQ(flows4().size(), 199U);
   EXPECT_FALSE(flows4().contains(5));
-  remove(maps_->remove_flow(key4(5)));    // gone already: nothing to do
-  remove(maps_->remove_flow(key4(500)));  // never there
+  remove(maps_->remove_flow(key4(5)), false);    // gone already: nothing to do
+  remove(maps_->remove_flow(key4(500)), false);  // never there
   EXPECT_EQ(flows4().size(), 199U);
   remove(maps_->remove_flow(key6(1)));
   EXPECT_EQ(flows6(), std::set<uint32_t>{2});
-  for (uint32_t n = 1; n <= 200; ++n) remove(maps_->remove_flow(key4(n)));
+  for (uint32_t n = 1; n <= 200; ++n) remove(maps_->remove_flow(key4(n)), n != 5);
   EXPECT_TRUE(flows4().empty());
 }
 
@@ -122,6 +135,16 @@ TEST_F(RemoveFlow, FindsItInTheSecondBucket) {
   put4(2);
   remove(maps_->remove_flow(key4(1)));
   EXPECT_EQ(flows4(), std::set<uint32_t>{2});
+}
+
+TEST_F(RemoveFlow, ABucketThatIsInUseIsNoAbsentFlow) {
+  start_data_plane();
+  put4(1);
+  set_lock4(1, 1);
+  EXPECT_FALSE(maps_->remove_flow(key4(1)).ok());
+  set_lock4(1, 0);
+  remove(maps_->remove_flow(key4(1)));
+  EXPECT_TRUE(flows4().empty());
 }
 
 TEST_F(RemoveFlow, NotWhenOpenedForReading) {

@@ -94,13 +94,16 @@ std::unique_ptr<Attacher> Sandbox::start(XdpPolicy policy) {
   return std::make_unique<Attacher>(*bpffs_, data_plane_, policy, tc_in_use_);
 }
 
-bool Sandbox::tc_is_empty(uint32_t ifindex) const {
-  auto filter = query_filter(ifindex, Hook::tc_ingress);
-  if (filter && *filter != 0) return false;
+uint32_t Sandbox::tcx_count(uint32_t ifindex) const {
   uint32_t flags = 0, count = 0;
   // Fails, and leaves the count, on a kernel without tcx.
   bpf_prog_query(static_cast<int>(ifindex), static_cast<bpf_attach_type>(46), 0, &flags, nullptr, &count);
-  return count == 0;
+  return count;
+}
+
+bool Sandbox::tc_is_empty(uint32_t ifindex) const {
+  auto filter = query_filter(ifindex, Hook::tc_ingress);
+  return (!filter || *filter == 0) && tcx_count(ifindex) == 0;
 }
 
 uint32_t Sandbox::link_id(const std::string& pin) const {

@@ -33,6 +33,7 @@ class Sandbox : public testing::Test {
   bool has_tcx() const { return tc_in_use_ == TcKind::tcx; }
   // Whether nothing is attached at tc ingress, in either way.
   bool tc_is_empty(uint32_t ifindex) const;
+  uint32_t tcx_count(uint32_t ifindex) const;  // programs at ingress
   // The id of the link pinned under `pin`; 0 if there is none.
   uint32_t link_id(const std::string& pin) const;
   uint32_t link_program(const std::string& pin) const;

@@ -583,5 +583,54 @@ TEST_F(Conformance, ABadWeightIsComplainedOfAndCountsAsOne) {
       "metadata.annotations.maglane.dev/weight: \"101\" is not a weight (expected 1 to 100); it counts as 1");
 }
 
+// What the health check port of the only service counts, as "port: IPv4 n, IPv6 n".
+class HealthChecks : public Conformance {
+ protected:
+  std::string check() {
+    ManifestSet set;
+    set.put("f", decode_manifest(objects_, "f"));
+    Resolver resolver;
+    const auto& service = *resolver.resolve(set.model(), node_, nullptr).begin()->second;
+    if (!service.health_check) return "none";
+    std::string text = std::to_string(service.health_check->port);
+    for (const auto& [family, count] : service.health_check->local_endpoints)
+      text += fmt::format(" {} {}", to_string(family), count);
+    return text;
+  }
+  void balancer(const std::string& more) {
+    service("clusterIP: 10.96.0.1, ports: [{name: a, port: 80}, {name: b, port: 81}], healthCheckNodePort: 30500, " +
+            more);
+  }
+};
+
+TEST_F(HealthChecks, Point28_OnlyLoadBalancersOfPolicyLocal) {
+  balancer("type: LoadBalancer, externalTrafficPolicy: Local");
+  EXPECT_EQ(check(), "30500 IPv4 0");
+  objects_.clear();
+  balancer("type: LoadBalancer");
+  EXPECT_EQ(check(), "none");
+  objects_.clear();
+  balancer("type: NodePort, externalTrafficPolicy: Local");
+  EXPECT_EQ(check(), "none");
+}
+
+TEST_F(HealthChecks, Point28_ReadyEndpointsHereEachAddressOnce) {
+  balancer("type: LoadBalancer, externalTrafficPolicy: Local");
+  const std::string ports = "{name: a, port: 8080}, {name: b, port: 8081}";
+  slice(endpoint("10.1.0.1", here_) + "," + endpoint("10.1.0.2", here_) + "," + endpoint("10.1.1.1", there_) + "," +
+            endpoint("10.1.0.3", here_ + unready_) + "," + endpoint("10.1.0.4", here_ + terminating_),
+        ports);
+  EXPECT_EQ(check(), "30500 IPv4 2");
+}
+
+TEST_F(HealthChecks, Point28_FamiliesAreCountedApart) {
+  service(
+      "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30500, clusterIP: 10.96.0.1, "
+      "clusterIPs: [10.96.0.1, 'fd00::1'], ports: [{port: 80}]");
+  slice(endpoint("10.1.0.1", here_));
+  slice(endpoint("fd00::5", there_), "{port: 8080}", "addressType: IPv6");
+  EXPECT_EQ(check(), "30500 IPv4 1 IPv6 0");
+}
+
 }  // namespace
 }  // namespace maglane

@@ -162,5 +162,89 @@ RC_GTEST_PROP(Resolver, AnswersDoNotDependOnTheOrderOfEndpoints, ()) {
   RC_ASSERT(test::describe(Resolver().resolve(model, node, nullptr)) == expected);
 }
 
+std::shared_ptr<const v1::Service> plain_service(const char* address) {
+  auto service = std::make_shared<v1::Service>();
+  service->mutable_metadata()->set_namespace_("default");
+  service->mutable_metadata()->set_name("web");
+  service->mutable_spec()->set_cluster_ip(address);
+  service->mutable_spec()->add_ports()->set_port(80);
+  return service;
+}
+
+std::shared_ptr<const v1::EndpointSlice> plain_slice(bool ready, const char* service) {
+  auto slice = std::make_shared<v1::EndpointSlice>();
+  slice->mutable_metadata()->set_namespace_("default");
+  slice->mutable_metadata()->set_name("web-1");
+  (*slice->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = service;
+  slice->set_address_type("IPv4");
+  slice->add_ports()->set_port(8080);
+  slice->add_endpoints()->add_addresses("10.1.0.1");
+  slice->mutable_endpoints(0)->mutable_conditions()->set_ready(ready);
+  return slice;
+}
+
+TEST(ResolverChanges, TellWhatIsNew) {
+  const ServiceKey web{"default", "web"};
+  const NodeContext node{"node-a", "", {}, {}, {}};
+  Resolver resolver;
+  ClusterModel model;
+  const auto resolve = [&] {
+    resolver.resolve(model, node, nullptr);
+    return resolver.changes();
+  };
+  model.services[web] = plain_service("10.96.0.1");
+  model.slices[{"default", "web-1"}] = plain_slice(true, "web");
+  ResolveChanges changes = resolve();
+  EXPECT_EQ(changes.services, 1U);
+  ASSERT_EQ(changes.slices.size(), 1U);
+  EXPECT_EQ(changes.slices[0].service, web);
+  EXPECT_EQ(changes.slices[0].slice, model.slices.begin()->second);
+  EXPECT_EQ(changes.resolved, std::set<ServiceKey>{web});
+
+  changes = resolve();
+  EXPECT_EQ(changes.services + changes.slices.size() + changes.resolved.size(), 0U);
+
+  // No frontend reaches another endpoint by this, but the counts differ.
+  model.slices[{"default", "web-1"}] = plain_slice(false, "web");
+  changes = resolve();
+  EXPECT_EQ(changes.services, 0U);
+  EXPECT_EQ(changes.slices.size(), 1U);
+  EXPECT_EQ(changes.resolved, std::set<ServiceKey>{web});
+
+  model.slices.clear();
+  changes = resolve();
+  ASSERT_EQ(changes.slices.size(), 1U);
+  EXPECT_EQ(changes.slices[0].slice, nullptr);
+  EXPECT_EQ(changes.slices[0].service, web);
+
+  model.services.clear();
+  changes = resolve();
+  EXPECT_EQ(changes.services, 1U);
+  EXPECT_EQ(changes.resolved, std::set<ServiceKey>{web});
+}
+
+TEST(ResolverChanges, EndpointsAreCountedByCondition) {
+  ClusterModel model;
+  auto slice = std::make_shared<v1::EndpointSlice>(*plain_slice(true, "web"));
+  const auto add = [&](const char* address, const char* where, bool ready, bool serving) {
+    auto& endpoint = *slice->add_endpoints();
+    endpoint.add_addresses(address);
+    endpoint.set_node_name(where);
+    endpoint.mutable_conditions()->set_ready(ready);
+    endpoint.mutable_conditions()->set_serving(serving);
+    endpoint.mutable_conditions()->set_terminating(!ready);
+  };
+  add("10.1.0.2", "node-a", true, true);
+  add("10.1.0.3", "node-a", false, true);
+  add("10.1.0.4", "node-a", false, false);
+  add("10.1.0.5", "node-b", false, false);
+  model.services[{"default", "web"}] = plain_service("10.96.0.1");
+  model.slices[{"default", "web-1"}] = slice;
+  Resolver resolver;
+  const auto& cluster = resolver.resolve(model, {"node-a", "", {}, {}, {}}, nullptr);
+  const EndpointCounts counts = cluster.begin()->second->ports[0].endpoints;
+  EXPECT_EQ(counts, (EndpointCounts{2, 1, 2, 1}));
+}
+
 }  // namespace
 }  // namespace maglane
