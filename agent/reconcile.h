@@ -32,11 +32,13 @@
 #include "agent/kernel/netlink.h"
 #include "agent/kernel/pod_namespaces.h"
 #include "agent/kernel/socket_hooks.h"
+#include "agent/masquerade.h"
 #include "agent/node_network.h"
 #include "agent/plan/operation.h"
 #include "agent/plan/planner.h"
 #include "agent/resolve/resolve.h"
 #include "agent/source/manifest_dir.h"
+#include "agent/source/masq_config.h"
 
 namespace maglane {
 
@@ -49,8 +51,10 @@ class Reconciler {
 
   int source_fd() const { return source_.fd(); }
   int network_fd() const { return network_.fd(); }
+  int masq_fd() const { return masq_file_ ? masq_file_->fd() : -1; }  // -1: no file is followed
   void on_source();
   void on_network();
+  void on_masq_file();
   Clock::time_point next_due() const;
   void run_due();
 
@@ -83,8 +87,10 @@ class Reconciler {
   void settle_network();
   void look_at_network();
   Status write_node_state();
-  void carry_flows_over();
   uint32_t shared_hops() const;  // enum shared_hops
+  void carry_flows_over();
+  Status write_masquerade();
+  void look_at_ports();
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);
@@ -104,6 +110,10 @@ class Reconciler {
   const ClusterModel* model_ = nullptr;  // null until the source was read once
   NetlinkWatch network_;
   NodeNetwork view_;
+  std::unique_ptr<MasqFile> masq_file_;   // of --masq-config
+  std::optional<MasqConfig> masq_config_;  // its last good state
+  std::optional<std::set<Cidr>> masquerade_ranges_;  // as they are in the map
+  PortShortageLog port_shortage_log_;
   Bpffs bpffs_;
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
@@ -134,7 +144,7 @@ class Reconciler {
   // What is wrong at present, by where it was found.
   std::vector<Complaint> program_complaints_, carry_over_complaints_, host_complaints_, model_complaints_,
       kernel_complaints_, attach_complaints_, expiry_complaints_, socket_complaints_, pod_complaints_,
-      listen_complaints_;
+      masquerade_complaints_, listen_complaints_;
   std::set<Complaint> published_;
   std::vector<v1::Event> events_;
 

@@ -428,9 +428,10 @@ static __always_inline enum table_result flow_find_elsewhere(const union any_tup
 				       flow_find_elsewhere6(key, flow);
 }
 
-/* The same at the home slot alone, which is one line, and where most flows are. */
-static __always_inline enum table_result flow_find_at_home(const union any_tuple *key,
-							   struct flow *flow, int family)
+/* The same where every nanosecond counts: the home slot, which is one line, comes first, then
+ * the one next to it. Most flows are there. */
+static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
+						   int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	__u64 hash = table_hash(&config.seed, key->words, shape);
@@ -443,18 +444,7 @@ static __always_inline enum table_result flow_find_at_home(const union any_tuple
 		flow->location = table_locate(index, home);
 		result = table_copy(table_entry(bucket, home, shape), key->words, &flow->meta,
 				    flow->answer.words, shape);
-		if (result == TABLE_ABSENT)
-			table_fetch(table_header(bucket));
 	}
-	return result;
-}
-
-/* At the home slot first, where every nanosecond counts. */
-static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
-						   int family)
-{
-	enum table_result result = flow_find_at_home(key, flow, family);
-
 	return result == TABLE_ABSENT ? flow_find_elsewhere(key, flow, family) : result;
 }
 

@@ -28,11 +28,17 @@ static __always_inline enum reason route_failure(long error)
 	}
 }
 
-/* Asks the kernel for the way to the flow's translated destination. */
+/* Asks the kernel for the way to the flow's translated destination. What is masqueraded is
+ * routed as the kernel would before it masquerades: by the pod's address. */
 static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 					 union any_flow *flow, struct bpf_fib_lookup *route,
 					 int family)
 {
+	const __be32 *source = flow_src(flow, family);
+
+	if (config.network_model &&
+	    (flow_body(flow, family)->flags & (FLOW_MASQUERADE | FLOW_REPLY)) == FLOW_MASQUERADE)
+		source = tuple_src(&packet->tuple, family);
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = ctx_ifindex(ctx);
 	route->l4_protocol = *tuple_protocol(&packet->tuple, family);
@@ -42,11 +48,11 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 	if (family == FAMILY_IPV4) {
 		route->family = ADDRESS_FAMILY_INET;
 		route->tos = packet->tos;
-		route->ipv4_src = *flow_src(flow, family);
+		route->ipv4_src = *source;
 		route->ipv4_dst = *flow_dst(flow, family);
 	} else {
 		route->family = ADDRESS_FAMILY_INET6;
-		addr_copy(route->ipv6_src, flow_src(flow, family), family);
+		addr_copy(route->ipv6_src, source, family);
 		addr_copy(route->ipv6_dst, flow_dst(flow, family), family);
 	}
 	return bpf_fib_lookup(ctx, route, sizeof(*route), 0);
@@ -125,6 +131,7 @@ static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, stru
 	if (!packet->from_pod || !scratch)
 		return 0;
 	back = &scratch->other.answer;
+	flow_body(back, family)->flags = 0;
 	addr_copy(flow_src(back, family), tuple_dst(&packet->tuple, family), family);
 	addr_copy(flow_dst(back, family), tuple_src(&packet->tuple, family), family);
 	error = route_lookup(ctx, packet, back, &scratch->route, family);
@@ -222,6 +229,8 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
 		return rewrite_sctp(ctx, packet, flow, hop, family);
+	if (config.network_model && kind & PACKET_ECHO)
+		return rewrite_echo(ctx, packet, flow, hop, family);
 	return rewrite(ctx, packet, flow, packet->l4_offset, hop, family);
 }
 
@@ -235,8 +244,12 @@ static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
 	const int unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
 	const __u8 kind = *packet_kind(packet, family);
 
-	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1)
+	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1) {
+		/* The stack tells the pod, and sends it no further. */
+		if (config.network_model && packet->from_pod && body->flags & FLOW_MASQUERADE)
+			return pass(ctx, REASON_NOT_OURS);
 		return drop(ctx, REASON_TTL_EXCEEDED);
+	}
 	if (!scratch)
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
@@ -330,7 +343,8 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	/* The reply of an endpoint here does not come in from anywhere. */
-	if (flow_body(&flow->answer, family)->flags & FLOW_REPLY)
+	if ((flow_body(&flow->answer, family)->flags & (FLOW_REPLY | FLOW_MASQUERADE)) ==
+	    FLOW_REPLY)
 		return pass(ctx, REASON_NOT_OURS);
 	if ((int)CTX_HOOK == (int)HOOK_XDP)
 		return pass(ctx, REASON_TO_TC);

@@ -12,7 +12,7 @@
 static __always_inline enum table_result remove_run(const union any_tuple *key, int family)
 {
 	struct scratch *scratch = scratch_of(SCRATCH_CALL);
-	enum table_result result;
+	enum table_result removed;
 	union any_tuple twin;
 	struct flow_body *body;
 	struct flow *flow;
@@ -23,14 +23,16 @@ static __always_inline enum table_result remove_run(const union any_tuple *key, 
 	if (flow_find_elsewhere(key, flow, family) != TABLE_DONE)
 		return flow_remove(key, family);
 	flow_twin_key(&twin, key, &flow->answer, family);
-	result = flow_remove(key, family);
-	if (result != TABLE_DONE || flow_find_elsewhere(&twin, flow, family) != TABLE_DONE ||
+	removed = flow_remove(key, family);
+	if (removed != TABLE_DONE)
+		return removed;
+	if (flow_find_elsewhere(&twin, flow, family) != TABLE_DONE ||
 	    !flow_is_twin(flow->answer.words, key, family))
-		return result;
+		return TABLE_DONE;
 	body = flow_body(&flow->answer, family);
 	body->stamp = (body->stamp - 1) & STAMP_SLOT_MASK;
 	flow_store_hop(&twin, flow, family);
-	return result;
+	return TABLE_DONE;
 }
 
 #endif

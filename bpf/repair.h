@@ -23,6 +23,14 @@ static __always_inline void filter_note_pair(union any_tuple *twin_key,
 	filter_note_flow(tuple_dst(forward, family), tuple_src(reply, family), family);
 }
 
+static __always_inline void flow_remake_twin(union any_tuple *twin_key, const union any_tuple *key,
+					     struct flow *flow, struct flow *twin, int family)
+{
+	filter_note_pair(twin_key, key, flow_body(&flow->answer, family)->flags, family);
+	flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
+	flow_insert(twin_key, &twin->answer, seen_by_twin(meta_seen(flow->meta)), family);
+}
+
 static __always_inline int flow_repair_twin_of(const union any_tuple *key, struct flow *flow,
 					       struct flow *twin, union any_tuple *twin_key,
 					       int family)
@@ -35,15 +43,23 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 	flow_twin_key(twin_key, key, &flow->answer, family);
 	switch (flow_find_elsewhere(twin_key, twin, family)) {
 	case TABLE_ABSENT:
-		filter_note_pair(twin_key, key, flow_body(&flow->answer, family)->flags, family);
-		flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
-		flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
+		flow_remake_twin(twin_key, key, flow, twin, family);
 		break;
 	case TABLE_DONE:
-		if (flow_is_twin(twin->answer.words, key, family))
+		if (flow_is_twin(twin->answer.words, key, family)) {
 			flow_touch(twin_key, twin, family);
-		else
-			flow_remove_found(key, flow->location, flow->meta, family);
+			break;
+		}
+		/* A reply of an endpoint, whose own flow was lost, was taken for something that it
+		 * opens to the outside. That one's other direction is left to age. */
+		if (config.network_model &&
+		    flow_body(&twin->answer, family)->flags & FLOW_MASQUERADE &&
+		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE)) {
+			flow_remove_found(twin_key, twin->location, twin->meta, family);
+			flow_remake_twin(twin_key, key, flow, twin, family);
+			break;
+		}
+		flow_remove_found(key, flow->location, flow->meta, family);
 		break;
 	default:
 		break;

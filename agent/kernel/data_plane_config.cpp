@@ -100,6 +100,40 @@ std::string_view to_string(SocketTranslation translation) {
   return "";
 }
 
+std::string_view to_string(MasqueradeModel model) {
+  switch (model) {
+    case MasqueradeModel::none:
+      return "none";
+    case MasqueradeModel::kubenet:
+      return "kubenet";
+    case MasqueradeModel::azure_cni:
+      return "azure-cni";
+    case MasqueradeModel::custom:
+      return "custom";
+  }
+  return "";
+}
+
+std::vector<PortRange> ports_beside(const PortRange& local, const PortRange& node_ports) {
+  std::vector<PortRange> runs = {{1024, 65535}};
+  for (const PortRange& taken : {local, node_ports}) {
+    std::vector<PortRange> left;
+    for (const PortRange& run : runs) {
+      if (!run.overlaps(taken)) left.push_back(run);
+      if (!run.overlaps(taken)) continue;
+      if (run.first < taken.first) left.push_back({run.first, static_cast<uint16_t>(taken.first - 1)});
+      if (taken.last < run.last) left.push_back({static_cast<uint16_t>(taken.last + 1), run.last});
+    }
+    runs = std::move(left);
+  }
+  std::stable_sort(runs.begin(), runs.end(), [](const PortRange& a, const PortRange& b) {
+    return a.last - a.first > b.last - b.first;
+  });
+  if (runs.size() > 2) runs.resize(2);
+  std::sort(runs.begin(), runs.end());
+  return runs;
+}
+
 Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
                                           uint64_t netns_cookie) {
   abi::node_config config{};
@@ -110,6 +144,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.masquerade_all = options.masquerade_all;
   config.refusals_per_second = kRefusalsPerSecond;
   config.socket_translation = static_cast<uint8_t>(options.socket_translation);
+  config.network_model = static_cast<uint8_t>(options.network_model);
   config.netns_cookie = netns_cookie;
   config.pods_by = static_cast<uint8_t>(options.pods_by);
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {

@@ -24,8 +24,8 @@ Result<ExpiryResult> run_expiry(int program_fd, abi::family family, uint32_t buc
     abi::expire_call call{};
     call.family = family;
     call.first_bucket = first;
-    call.buckets = buckets - first;
     call.shared_hops = shared_hops;
+    call.buckets = buckets - first;
     const auto before = thread_cpu_time();
     if (auto status = call_program(program_fd, call); !status) return status.error().in("the expiry of flows");
     const auto slice = thread_cpu_time() - before;

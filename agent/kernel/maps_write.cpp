@@ -247,6 +247,9 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
     std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(state.pod_cidrs[i].family);
   }
   std::atomic_ref<uint32_t>(live.shared_hops).store(state.shared_hops);
+  live.network_model = state.network_model;
+  std::copy(std::begin(state.snat_port_min), std::end(state.snat_port_min), live.snat_port_min);
+  std::copy(std::begin(state.snat_port_count), std::end(state.snat_port_count), live.snat_port_count);
   std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
   // Last: a packet that sees the new epoch sees the addresses that belong to it.
   std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);

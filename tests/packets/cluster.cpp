@@ -46,6 +46,16 @@ abi::source_range_key source_range_key(uint32_t service_id, const std::string& t
   return key;
 }
 
+abi::masquerade_range_key masquerade_range_key(const std::string& text) {
+  const auto cidr = Cidr::parse(text);
+  if (!cidr) std::abort();
+  abi::masquerade_range_key key{};
+  key.prefix_bits = abi::MASQUERADE_RANGE_BITS + cidr->length();
+  key.family = static_cast<uint32_t>(cidr->family());
+  cidr->address().to_be(key.addr_be);
+  return key;
+}
+
 abi::node_config default_config() {
   abi::node_config config{};
   // A slot that outlasts any test, so that stamps change only where a case changes them.
@@ -187,6 +197,26 @@ void Cluster::program_node(Maps& plane) const {
   plane.put_value("node_state", uint32_t{0}, state);
   for (const auto& device : plane.network().devices())
     plane.put_value("devices", device.index, abi::device{device.flags});
+  program_masquerade(plane);
+}
+
+// An uplink's own addresses, which the network gives it first.
+void Cluster::program_masquerade(Maps& plane) const {
+  for (const auto& device : plane.network().devices()) {
+    if (!(device.flags & abi::DEVICE_UPLINK)) continue;
+    abi::egress_address egress{};
+    for (const auto& text : device.addresses) {
+      const IpAddress address = ip(text.substr(0, text.find('/')));
+      uint32_t be[4] = {};
+      address.to_be(be);
+      if (address.family() == Family::ipv4)
+        egress.addr4_be = be[0];
+      else
+        std::copy(std::begin(be), std::end(be), egress.addr6_be);
+    }
+    plane.put_value("egress_addresses", device.index, egress);
+  }
+  for (const auto& range : not_masqueraded) plane.put_value("masquerade_ranges", masquerade_range_key(range), uint32_t{1});
 }
 
 void Cluster::program(Maps& plane) const {

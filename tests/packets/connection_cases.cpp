@@ -593,6 +593,7 @@ std::vector<Case> connection_cases() {
       {"opening_expires_early", opening_expires_early},
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},
+      {"a_connection_is_counted_once", a_connection_is_counted_once},
       {"answered_but_not_confirmed_expires_early", answered_but_not_confirmed_expires_early, Case::tcp_only},
       {"met_in_the_middle_expires_early", met_in_the_middle_expires_early, Case::tcp_only},
       {"fin_wait_expires", fin_wait_expires, Case::tcp_only},
@@ -604,7 +605,6 @@ std::vector<Case> connection_cases() {
       {"association_expires", association_expires, Case::sctp_only},
       {"association_that_shuts_down_expires", association_that_shuts_down_expires, Case::sctp_only},
       {"aborted_association_is_opened_again", aborted_association_is_opened_again, Case::sctp_only},
-      {"a_connection_is_counted_once", a_connection_is_counted_once},
   };
 }
 

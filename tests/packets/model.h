@@ -65,6 +65,10 @@ class Model {
   std::string check_error(const Packet& error, const Arrival& arrival, const RunResult& result);
   std::string check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_unserved(const IpAddress& to, abi::reason why, const RunResult& result) const;
+  bool masquerades(const Packet& packet, const Arrival& arrival) const;
+  std::string check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result);
+  std::string check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
+                           const HostPort& source, const HostPort& endpoint, const std::string& service);
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);

@@ -40,12 +40,14 @@ _maglane() {
   if [[ -z $choices ]]; then
     local common="--json --bpffs --socket --help" filters="--protocol --source --destination --port --service --state --family --direction"
     case "${words[*]}" in
-      "") choices="status service backend flow socket maglev affinity stats --version $common" ;;
+      "") choices="status service backend flow socket maglev masquerade affinity stats --version $common" ;;
       status) choices="--wait $common" ;;
       service) choices="list show $common" ;;
       backend | affinity) choices="list $common" ;;
       flow) choices="list count flush $filters $common" ;;
       socket) choices="list $common" ;;
+      masquerade) choices="show $common" ;;
+      "masquerade show") choices="--all $common" ;;
       maglev) choices="show $common" ;;
       stats) choices="--all $common" ;;
       "service show" | "maglev show") choices="$(_maglane_services "$program") $common" ;;

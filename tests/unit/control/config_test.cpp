@@ -65,7 +65,8 @@ TEST_F(ConfigTest, Defaults) {
   EXPECT_FALSE(config.cleanup);
   EXPECT_EQ(config.flow_table_size, 524288U);
   EXPECT_EQ(config.maglev_entries, 16777216U);
-  EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{1024, 29999}, PortRange{61000, 65535}));
+  EXPECT_EQ(config.network_model, MasqueradeModel::none);
+  EXPECT_EQ(config.snat_ports, default_snat_ports({30000, 32767}));
 }
 
 TEST_F(ConfigTest, EveryFlag) {
@@ -262,12 +263,37 @@ TEST_F(ConfigTest, WrongValues) {
   EXPECT_THAT(bad_flag("--flow-table-size", "-1"), HasSubstr("--flow-table-size: "));
   EXPECT_THAT(bad_flag("--maglev-entries", "70001"), HasSubstr("a multiple of 16"));
   EXPECT_THAT(bad_flag("--log-level", "loud"), HasSubstr("--log-level: \"loud\" is none of trace"));
-  EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet is not supported by this version"));
-  EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("\"x\" is no network model"));
-  for (const char* flag :
-       {"--kubeconfig", "--vnet-cidr", "--masq-config"}) {
+  EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("--network-model: \"x\" is none of kubenet, azure-cni"));
+  EXPECT_THAT(bad_flag("--vnet-cidr", "x"), HasSubstr("--vnet-cidr: "));
+  EXPECT_THAT(bad_flag("--masq-config", "relative"), HasSubstr("--masq-config: \"relative\" is no absolute path"));
+  EXPECT_THAT(bad_flag("--node-port-range", "1-2,4-5"), HasSubstr("--node-port-range: \"1-2,4-5\" is not one range"));
+  for (const char* flag : {"--kubeconfig"}) {
     EXPECT_THAT(bad_flag(flag, "x"), HasSubstr(std::string(flag) + ": is not supported by this version"));
   }
+}
+
+TEST_F(ConfigTest, NetworkModelsAndWhatBelongsToThem) {
+  const Config kubenet = good({"--manifests", "/m", "--network-model", "kubenet", "--pod-cidr", "10.1.0.0/16"});
+  EXPECT_EQ(kubenet.network_model, MasqueradeModel::kubenet);
+  const Config azure = good({"--manifests", "/m", "--network-model", "azure-cni", "--vnet-cidr", "10.0.0.0/8",
+                             "--vnet-cidr", "fd00::/8"});
+  EXPECT_EQ(azure.network_model, MasqueradeModel::azure_cni);
+  EXPECT_EQ(azure.vnet_cidrs.size(), 2U);
+  const Config custom = good({"--manifests", "/m", "--network-model", "custom", "--masq-config", "/etc/masq"});
+  EXPECT_EQ(custom.masq_config, "/etc/masq");
+  EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet: say --pod-cidr"));
+  EXPECT_THAT(bad_flag("--network-model", "azure-cni"), HasSubstr("azure-cni: say --vnet-cidr"));
+  EXPECT_THAT(bad_flag("--network-model", "custom"), HasSubstr("custom: say --masq-config"));
+  EXPECT_THAT(bad_flag("--vnet-cidr", "10.0.0.0/8"), HasSubstr("--vnet-cidr is for --network-model azure-cni"));
+  EXPECT_THAT(bad_flag("--masq-config", "/etc/masq"), HasSubstr("--masq-config is for --network-model custom"));
+}
+
+TEST_F(ConfigTest, PortsBesideTheNodesOwn) {
+  EXPECT_THAT(ports_beside({32768, 60999}, {30000, 32767}), ElementsAre(PortRange{1024, 29999}, PortRange{61000, 65535}));
+  EXPECT_THAT(ports_beside({10000, 65535}, {30000, 32767}), ElementsAre(PortRange{1024, 9999}));
+  // The two longest of three.
+  EXPECT_THAT(ports_beside({40000, 50000}, {2000, 3000}), ElementsAre(PortRange{3001, 39999}, PortRange{50001, 65535}));
+  EXPECT_THAT(ports_beside({1024, 65535}, {30000, 32767}), testing::IsEmpty());
 }
 
 TEST_F(ConfigTest, WrongFiles) {

@@ -78,20 +78,6 @@ class RemoveFlow : public Sandbox {
         [&](const FlowEntry6& flow) { return found.insert(be32toh(flow.key.src_be[3])).second; }));
     return found;
   }
-  // Of every flow of IPv4; and they have just had a packet.
-  void set_seen4(uint8_t seen) {
-    const uint32_t slot = maps_->read_clock()->slot;
-    const int fd = data_plane_->map("flows4");
-    abi::flow_bucket4 bucket;
-    for (uint32_t index = 0; index < small_options().flow_buckets(); ++index) {
-      ASSERT_EQ(bpf_map_lookup_elem(fd, &index, &bucket), 0);
-      for (auto& entry : bucket.entries) {
-        entry.tuple.pad[0] = seen;
-        entry.flow.body.stamp = slot;
-      }
-      ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
-    }
-  }
   void remove(const Result<bool>& removed, bool expected = true) {
     ASSERT_TRUE(removed.ok()) << removed.error().message;
     EXPECT_EQ(*removed, expected);
@@ -105,6 +91,20 @@ class RemoveFlow : public Sandbox {
     ASSERT_EQ(bpf_map_lookup_elem(data_plane_->map("flows4"), &place.first, &bucket), 0);
     bucket.header.lock = locked;
     ASSERT_EQ(bpf_map_update_elem(data_plane_->map("flows4"), &place.first, &bucket, BPF_ANY), 0);
+  }
+  // Of every flow of IPv4; and they have just had a packet.
+  void set_seen4(uint8_t seen) {
+    const uint32_t slot = maps_->read_clock()->slot;
+    const int fd = data_plane_->map("flows4");
+    abi::flow_bucket4 bucket;
+    for (uint32_t index = 0; index < small_options().flow_buckets(); ++index) {
+      ASSERT_EQ(bpf_map_lookup_elem(fd, &index, &bucket), 0);
+      for (auto& entry : bucket.entries) {
+        entry.tuple.pad[0] = seen;
+        entry.flow.body.stamp = slot;
+      }
+      ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
+    }
   }
 
   std::unique_ptr<PinnedMaps> maps_;
