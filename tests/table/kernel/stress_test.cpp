@@ -221,7 +221,9 @@ void stress(abi::family family, const Crowd& crowd) {
     EXPECT_EQ(sum.faults[fault], 0u) << "stress_fault " << fault;
   expect_sound(object, family);
   EXPECT_TRUE(crowded(sum, crowd));
-  if (!crowd.loose) EXPECT_EQ(sum.inserts[NATIVE_FULL], 0u);
+  if (!crowd.loose) {
+    EXPECT_EQ(sum.inserts[NATIVE_FULL], 0u);
+  }
   fmt::print(
       "inserts: {} in, {} there already, {} full, {} busy; {} found; {} removed, {} expired, {} changed; "
       "{} of {} finds busy; {} read from outside\n",
