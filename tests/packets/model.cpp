@@ -267,16 +267,18 @@ std::string Model::check_masqueraded(const Packet& packet, const Arrival& arriva
   const HostPort own = packet.source();
   const auto hop = network_.next_hop(to.address);
   if (!leaves(packet)) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  const std::string& egress = network_.device(hop->device).addresses[family_ == Family::ipv4 ? 0 : 1];
+  const IpAddress masked = ip(egress.substr(0, egress.find('/')));
   if (packet.protocol() == kProtoTcp && !(tcp_flags(packet) & kSyn)) {
-    // Of none that began here, unless its other direction says so.
+    // Of none that began here, unless its other direction says so. One that was opened from outside leaves as
+    // it is, with flows or without.
     const bool known = std::any_of(connections_.begin(), connections_.end(), [&](const Connection& one) {
-      return one.present[1] && one.key(false) == Ends{own, to};
+      return one.present[1] && one.key(false) == Ends{own, to} && one.source.address == masked;
     });
     if (!known) return expect(result, Verdict::pass, REASON_NOT_OURS);
   }
   const bool inbound = (tcp_flags(packet) & (kSyn | kAck)) == (kSyn | kAck);
-  const std::string& egress = network_.device(hop->device).addresses[family_ == Family::ipv4 ? 0 : 1];
-  const IpAddress as = inbound ? own.address : ip(egress.substr(0, egress.find('/')));
+  const IpAddress as = inbound ? own.address : masked;
   const auto range = source_ports(cluster_.config);
   if (result.reason == REASON_NO_SOURCE_PORT) {
     std::vector<uint16_t> ports = range;
@@ -339,7 +341,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
                                 const FrontendFixture& frontend, const std::vector<HostPort>& endpoints) {
   const std::pair held(frontend.address, packet.source().address);
   if (result.reason == REASON_NO_SOURCE_PORT || result.reason == REASON_FLOW_TABLE_FULL)
-    if (endpoints.size() > 1) affinity_[held] = std::nullopt;
+    affinity_[held] = endpoints.size() == 1 ? std::optional(endpoints[0]) : std::nullopt;
   if (result.reason == REASON_NO_SOURCE_PORT)
     return may_lack_ports(packet, arrival, frontend, endpoints) ? "" : "there are free source ports";
   if (result.reason == REASON_FLOW_TABLE_FULL)
