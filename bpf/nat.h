@@ -17,7 +17,7 @@
 #include "bpf/select.h"
 
 enum {
-	/* Where so many are taken, the search ends with one that may give way, if it met one: a
+	/* Where so many are taken, the search ends with one that nobody answers, if it met one: a
 	 * flood holds all ports, and must not make every search a long one. */
 	SOURCE_PORT_TRIES_ENOUGH = 64,
 	/* Slots for which a connection that was not answered has its port to itself. */
@@ -66,19 +66,22 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 }
 
 /* The flow may be a living connection's, but gives way where there is nothing else. */
-static __always_inline int is_doubtful(struct flow *flow, __u8 protocol, int family)
+enum doubt { DOUBT_NONE, DOUBT_RESET, DOUBT_UNANSWERED };
+
+static __always_inline enum doubt doubt_of(struct flow *flow, __u8 protocol, int family)
 {
 	const struct flow_body *body = flow_body(&flow->answer, family);
 	const __u8 seen = meta_seen(flow->meta);
 
-	return seen_reset(seen) ||
-	       (!seen_established(seen, body->flags, protocol) &&
-		idle_slots(clock_slot(), body->stamp) >= UNANSWERED_SLOTS);
+	if (!seen_established(seen, body->flags, protocol) &&
+	    idle_slots(clock_slot(), body->stamp) >= UNANSWERED_SLOTS)
+		return DOUBT_UNANSWERED;
+	return seen_reset(seen) ? DOUBT_RESET : DOUBT_NONE;
 }
 
 /* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
  * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
- * in use; -2: it may be, but is_doubtful. */
+ * in use; less: it may be, but there is that doubt (enum doubt). */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
@@ -97,10 +100,10 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 		return 1;
 	}
 	if (!closed) {
-		int doubtful = is_doubtful(other, reservation->protocol, family);
+		enum doubt doubt = doubt_of(other, reservation->protocol, family);
 
-		if (!doubtful || !reservation->last_resort)
-			return doubtful ? -2 : -1;
+		if (doubt == DOUBT_NONE || !reservation->last_resort)
+			return -1 - (int)doubt;
 	}
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
@@ -178,7 +181,7 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 	reservation = &scratch->reservation;
 	reverse = &reservation->reverse;
 	flow = &reservation->flow;
-	if (n >= SOURCE_PORT_TRIES_ENOUGH && reservation->doubtful)
+	if (n >= SOURCE_PORT_TRIES_ENOUGH && reservation->doubt == DOUBT_UNANSWERED)
 		return 1;
 	if (n == SHORTAGE_CHECK && shortage_is_known(scratch, family))
 		return 1;
@@ -211,8 +214,8 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 			reservation->reason = REASON_COUNT;
 			return 1;
 		}
-		if (whose == -2 && !reservation->doubtful) {
-			reservation->doubtful = 1;
+		if (-1 - whose > reservation->doubt) {
+			reservation->doubt = -1 - whose;
 			reservation->doubtful_n = n;
 		}
 		if (whose < 0)
@@ -289,7 +292,7 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 		family);
 	if (reservation->only_known)
 		return reservation->reason == REASON_COUNT ? REASON_COUNT : REASON_NOT_OURS;
-	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
+	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubt) {
 		reservation->first = reservation->doubtful_n;
 		reservation->last_resort = 1;
 		reserve(ctx, 1, family);

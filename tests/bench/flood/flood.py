@@ -276,7 +276,8 @@ def main():
         say(f"flood: {error}")
         return 1
     print(json.dumps(rows, indent=1))
-    return 1 if options.once and any(row["established_lost"] for row in rows) else 0
+    bad = any(row["established_lost"] or row["honest_failed"] * 20 > row["honest_tried"] for row in rows)
+    return 1 if options.once and bad else 0
 
 
 if __name__ == "__main__":
