@@ -11,9 +11,11 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <map>
 
+#include "agent/base/duration.h"
 #include "agent/base/quote.h"
 
 namespace maglane {
@@ -30,6 +32,7 @@ struct Option {
   const char* placeholder;
   const char* help;
   std::function<Status(const Values&, Config&)> take;
+  const char* group = nullptr;  // heading in --help; none: that of all the others
 };
 
 // ---- values ------------------------------------------------------------------
@@ -148,19 +151,36 @@ Status take_level(const Values& values, std::string& out) {
   return ok_status();
 }
 
-Status take_network_model(const Values& values) {
-  if (values[0] == "none") return ok_status();
-  constexpr std::array<const char*, 3> later = {"kubenet", "azure-cni", "custom"};
-  if (std::find(later.begin(), later.end(), values[0]) != later.end()) {
-    return Error{fmt::format("{} is not supported by this version; say none", values[0])};
-  }
-  return Error{fmt::format("{} is no network model; say none", in_quotes(values[0]))};
+constexpr std::array<std::pair<const char*, MasqueradeModel>, 4> kModels = {
+    {{"kubenet", MasqueradeModel::kubenet},
+     {"azure-cni", MasqueradeModel::azure_cni},
+     {"custom", MasqueradeModel::custom},
+     {"none", MasqueradeModel::none}}};
+
+Status take_timeout(const Values& values, uint32_t& out) {
+  auto seconds = parse_seconds(values[0]);
+  if (!seconds) return seconds.error();
+  if (*seconds == 0 || *seconds > kLongestTimeout)
+    return Error{fmt::format("{} is not from 1s to {}h", in_quotes(values[0]), kLongestTimeout / 3600)};
+  out = static_cast<uint32_t>(*seconds);
+  return ok_status();
 }
 
 // ---- the table ---------------------------------------------------------------
 
-const std::vector<Option>& options() {
-  static const std::vector<Option> table = {
+// How long flows may be idle.
+std::vector<Option> timeout_options() {
+  std::vector<Option> table;
+  for (const TimeoutOption& option : kTimeouts) {
+    table.push_back({option.name, Kind::one, "TIME", option.help, [&option](const Values& v, Config& c) {
+                       return take_timeout(v, c.timeout_seconds.*option.member);
+                     }, "Idle time after which a flow is forgotten"});
+  }
+  return table;
+}
+
+std::vector<Option> other_options() {
+  return {
       {"node-name", Kind::one, "NAME", "This node's name in Kubernetes (default: the host name)",
        [](const Values& v, Config& c) { return take_text(v, c.node_name); }},
       {"manifests", Kind::one, "DIR",
@@ -185,8 +205,16 @@ const std::vector<Option>& options() {
        [](const Values& v, Config& c) { return take_cidrs(v, c.node_port_addresses); }},
       {"masquerade-all", Kind::flag, "", "Translate the source of all connections to cluster addresses",
        [](const Values& v, Config& c) { return take_bool(v, c.masquerade_all); }},
-      {"network-model", Kind::one, "MODEL", "How traffic of pods leaves the cluster; this version knows none",
-       [](const Values& v, Config&) { return take_network_model(v); }},
+      {"network-model", Kind::one, "MODEL",
+       "Which of pods' traffic leaves with the node's address: kubenet (to neither pod, service nor node), azure-cni "
+       "(to outside --vnet-cidr), custom (to outside --masq-config) or none (default: none)",
+       [](const Values& v, Config& c) { return take_choice(v, kModels, c.network_model); }},
+      {"vnet-cidr", Kind::many, "CIDR",
+       "For --network-model azure-cni: addresses of the virtual network, which see pods' own; repeatable",
+       [](const Values& v, Config& c) { return take_cidrs(v, c.vnet_cidrs); }},
+      {"masq-config", Kind::one, "FILE",
+       "For --network-model custom: who sees pods' own addresses, in ip-masq-agent's format; followed when it changes",
+       [](const Values& v, Config& c) { return take_path(v, c.masq_config); }},
       {"xdp", Kind::one, "MODE", "XDP on the uplinks: auto, native, generic or off (default: auto)",
        [](const Values& v, Config& c) { return take_choice(v, kXdp, c.xdp); }},
       {"socket-translation", Kind::one, "WHO",
@@ -199,7 +227,18 @@ const std::vector<Option>& options() {
        [](const Values& v, Config& c) { return take_number(v, 1024, 1U << 24, 1, c.affinity_entries); }},
       {"maglev-entries", Kind::one, "N", "Room for Maglev tables, four bytes an entry (default: 16777216)",
        [](const Values& v, Config& c) { return take_number(v, 65536, 1U << 28, 16, c.maglev_entries); }},
-      {"snat-ports", Kind::one, "RANGES", "Ports for source translation (default: 1024-29999,61000-65535)",
+      {"node-port-range", Kind::one, "RANGE",
+       "The cluster's node ports, which source translation leaves alone (default: 30000-32767)",
+       [](const Values& v, Config& c) -> Status {
+         auto ranges = parse_port_ranges(v[0]);
+         if (!ranges) return ranges.error();
+         if (ranges->size() != 1) return Error{fmt::format("{} is not one range of ports", in_quotes(v[0]))};
+         c.node_port_range = ranges->front();
+         return ok_status();
+       }},
+      {"snat-ports", Kind::one, "RANGES",
+       "Ports for source translation, one or two ranges (default: all from 1024 on but node ports and "
+       "net.ipv4.ip_local_port_range)",
        [](const Values& v, Config& c) -> Status {
          auto ranges = parse_port_ranges(v[0]);
          if (!ranges) return ranges.error();
@@ -236,11 +275,15 @@ const std::vector<Option>& options() {
       // Known by name, so that whoever has them in a file learns more than "unknown".
       {"kubeconfig", Kind::one, nullptr, "",
        [](const Values&, Config&) { return not_supported("use --manifests DIR"); }},
-      {"vnet-cidr", Kind::many, nullptr, "",
-       [](const Values&, Config&) { return not_supported("leave it out"); }},
-      {"masq-config", Kind::one, nullptr, "",
-       [](const Values&, Config&) { return not_supported("leave it out"); }},
   };
+}
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> table = [] {
+    std::vector<Option> all = other_options();
+    for (Option& option : timeout_options()) all.push_back(std::move(option));
+    return all;
+  }();
   return table;
 }
 
@@ -305,10 +348,26 @@ Config defaults() {
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   config.bpffs = from_environment("MAGLANE_BPFFS", "/sys/fs/bpf/maglane");
   config.socket = from_environment("MAGLANE_SOCKET", "/run/maglane/agent.sock");
-  config.snat_ports = DataPlaneOptions{}.snat_ports;
   config.healthz_address = SocketAddress{IpAddress(), 10256};
   config.metrics_address = *SocketAddress::parse("127.0.0.1:10249");
   return config;
+}
+
+// What belongs to a network model must come with it, and with no other.
+Status check_network_model(const Config& config) {
+  const MasqueradeModel model = config.network_model;
+  if (model == MasqueradeModel::kubenet && config.pod_cidrs.empty())
+    return Error{"--network-model kubenet: say --pod-cidr CIDR, the addresses of the cluster's pods, to whom no address is "
+                 "translated"};
+  if (model == MasqueradeModel::azure_cni && config.vnet_cidrs.empty())
+    return Error{"--network-model azure-cni: say --vnet-cidr CIDR, the addresses of the virtual network"};
+  if (model == MasqueradeModel::custom && config.masq_config.empty())
+    return Error{"--network-model custom: say --masq-config FILE"};
+  if (model != MasqueradeModel::azure_cni && !config.vnet_cidrs.empty())
+    return Error{"--vnet-cidr is for --network-model azure-cni"};
+  if (model != MasqueradeModel::custom && !config.masq_config.empty())
+    return Error{"--masq-config is for --network-model custom"};
+  return ok_status();
 }
 
 Result<Config> assemble(const RawValues& flags, const std::string& file) {
@@ -330,6 +389,8 @@ Result<Config> assemble(const RawValues& flags, const std::string& file) {
   if (!config.cleanup && config.manifests.empty()) {
     return Error{"--manifests DIR is missing: the directory of manifests to serve"};
   }
+  if (auto s = check_network_model(config); !s) return s.error();
+  if (config.snat_ports.empty()) config.snat_ports = default_snat_ports(config.node_port_range);
   return config;
 }
 
@@ -338,6 +399,16 @@ CommandLine wrong_usage(const std::string& message) {
 }
 
 }  // namespace
+
+std::vector<PortRange> default_snat_ports(const PortRange& node_ports, const std::string& proc) {
+  PortRange local{32768, 60999};
+  std::ifstream file(proc + "/sys/net/ipv4/ip_local_port_range");
+  PortRange told;
+  if (file >> told.first >> told.last && told.first <= told.last) local = told;
+  std::vector<PortRange> ports = ports_beside(local, node_ports);
+  // Where nothing is left: host_checks.h tells of the overlap.
+  return ports.empty() ? DataPlaneOptions{}.snat_ports : ports;
+}
 
 Result<std::vector<PortRange>> parse_port_ranges(const std::string& text) {
   const Error wrong{
@@ -380,6 +451,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
                                                    : app.add_option(name, raw[option.name], option.help);
     if (option.kind != Kind::flag)
       added->allow_extra_args(false)->option_text(option.placeholder ? option.placeholder : "");
+    if (option.group) added->group(option.group);
     if (!option.placeholder) added->group("");  // not shown
   }
   try {

@@ -29,6 +29,10 @@ struct Config {
   std::vector<Cidr> node_port_addresses;
   uint32_t pods_by = uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR;  // enum pods_by
   bool masquerade_all = false;
+  MasqueradeModel network_model = MasqueradeModel::none;
+  std::vector<Cidr> vnet_cidrs;  // of azure-cni
+  std::string masq_config;       // of custom: a file
+  PortRange node_port_range{30000, 32767};
   XdpPolicy xdp = XdpPolicy::automatic;
   SocketTranslation socket_translation = SocketTranslation::host;
   std::string bpffs;
@@ -38,7 +42,8 @@ struct Config {
   uint32_t flow_table_size = 524288;
   uint32_t affinity_entries = 65536;
   uint32_t maglev_entries = 16U << 20;
-  std::vector<PortRange> snat_ports;
+  std::vector<PortRange> snat_ports;  // one or two
+  abi::timeouts timeout_seconds = default_timeout_seconds();
   std::chrono::seconds flow_bits_interval{0};  // 0: when it is worth it
   std::string log_level = "info";
   bool cleanup = false;
@@ -53,6 +58,10 @@ struct CommandLine {
 };
 
 CommandLine parse_command_line(const std::vector<std::string>& arguments);
+
+// Ports for source translation where no option says which: beside those that this machine's own
+// connections use and those of node ports. proc: "/proc", or a copy of it.
+std::vector<PortRange> default_snat_ports(const PortRange& node_ports, const std::string& proc = "/proc");
 
 // "1024-29999,61000-65535": one or two ranges that do not overlap.
 Result<std::vector<PortRange>> parse_port_ranges(const std::string& text);

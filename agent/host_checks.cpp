@@ -34,6 +34,7 @@ DataPlaneOptions data_plane_options(const Config& config) {
   options.ipv6 = serves(config, Family::ipv6) && std::filesystem::exists("/proc/sys/net/ipv6");
   options.masquerade_all = config.masquerade_all;
   options.socket_translation = config.socket_translation;
+  options.network_model = config.network_model;
   options.snat_ports = config.snat_ports;
   options.pod_cidrs = config.pod_cidrs;
   options.pods_by = config.pods_by;
@@ -41,6 +42,7 @@ DataPlaneOptions data_plane_options(const Config& config) {
   options.service_cidrs = config.service_cidrs;
   options.flow_entries = config.flow_table_size;
   options.maglev_entries = config.maglev_entries;
+  options.timeout_seconds = config.timeout_seconds;
   return options;
 }
 
@@ -64,6 +66,12 @@ std::vector<Complaint> check_host(const Config& config, const DataPlaneOptions& 
                        "`sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"`, or other ports",
                        range.first, range.last, own.first, own.last)});
     }
+  }
+  for (const PortRange& range : config.snat_ports) {
+    if (!range.overlaps(config.node_port_range)) continue;
+    complaints.push_back({"--snat-ports", fmt::format("{}-{} overlaps the node ports {}-{}: other ports, or --node-port-range",
+                                                      range.first, range.last, config.node_port_range.first,
+                                                      config.node_port_range.last)});
   }
   return complaints;
 }

@@ -68,7 +68,8 @@ int milliseconds_until(Reconciler::Clock::time_point due) {
 // Until a signal comes.
 Status run_loop(Reconciler& reconciler, ResyncQueue& resyncs, int signals) {
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  for (int fd : {signals, reconciler.source_fd(), reconciler.network_fd(), resyncs.fd()}) {
+  for (int fd : {signals, reconciler.source_fd(), reconciler.network_fd(), reconciler.masq_fd(), resyncs.fd()}) {
+    if (fd < 0) continue;
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
     if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return Error{fmt::format("epoll: {}", std::strerror(errno))};
@@ -85,6 +86,7 @@ Status run_loop(Reconciler& reconciler, ResyncQueue& resyncs, int signals) {
       if (fd == signals) return ok_status();
       if (fd == reconciler.source_fd()) reconciler.on_source();
       if (fd == reconciler.network_fd()) reconciler.on_network();
+      if (fd == reconciler.masq_fd()) reconciler.on_masq_file();
       if (fd == resyncs.fd() && resyncs.take()) resyncs.finish(reconciler.resync());
     }
     reconciler.run_due();

@@ -59,6 +59,13 @@ std::optional<IpAddress> primary_address(const NetworkModel& network, const std:
   return std::nullopt;
 }
 
+std::optional<IpAddress> egress_address(const NetworkModel& network, const Link& uplink,
+                                        const std::optional<IpAddress>& primary, Family family) {
+  if (primary && network.has_address(uplink.ifindex, *primary)) return primary;
+  const auto own = network.global_address(uplink.ifindex, family);
+  return own ? own : primary;
+}
+
 // spec.podCIDRs, or spec.podCIDR where that is all there is; the first of each family.
 std::vector<Cidr> pod_cidrs_of(const v1::Node& node) {
   std::vector<std::string> texts(node.spec().pod_cidrs().begin(), node.spec().pod_cidrs().end());
@@ -103,6 +110,11 @@ NodeNetwork view_network(const NetworkModel& network, const Config& config, cons
   std::sort(view.devices.begin(), view.devices.end());
   view.primary_ipv4 = primary_address(network, uplinks, node, Family::ipv4);
   view.primary_ipv6 = primary_address(network, uplinks, node, Family::ipv6);
+  for (const Link& link : uplinks)
+    view.egress_addresses.push_back({link.ifindex,
+                                     egress_address(network, link, view.primary_ipv4, Family::ipv4),
+                                     egress_address(network, link, view.primary_ipv6, Family::ipv6)});
+  std::sort(view.egress_addresses.begin(), view.egress_addresses.end());
   std::set<IpAddress> local = network.local_addresses();
   view.local_addresses.assign(local.begin(), local.end());
   if (node) view.pod_cidrs = pod_cidrs_of(*node);

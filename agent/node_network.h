@@ -10,6 +10,7 @@
 #include "agent/base/complaint.h"
 #include "agent/config.h"
 #include "agent/kernel/attach_plan.h"
+#include "agent/kernel/maps.h"
 #include "agent/kernel/network_model.h"
 #include "proto/snapshot.pb.h"
 
@@ -20,6 +21,9 @@ struct NodeNetwork {
   // The source of translated packets, and where node ports listen.
   std::optional<IpAddress> primary_ipv4, primary_ipv6;
   std::vector<IpAddress> local_addresses;
+  // Of each uplink: as whom pods leave by it. The primary address where it is there, else the first
+  // global one; of a device without any, the primary one.
+  std::vector<EgressAddress> egress_addresses;
   std::vector<Cidr> pod_cidrs;  // of the Node object, at most one a family
   std::vector<Complaint> complaints;
 

@@ -66,15 +66,27 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!source) return source.error().in("--manifests");
   auto network = NetlinkWatch::open();
   if (!network) return network.error();
+  // Before anything changes: a wrong file ends the start.
+  auto masq_file = config.masq_config.empty() ? Result<std::unique_ptr<MasqFile>>(std::unique_ptr<MasqFile>())
+                                              : MasqFile::open(config.masq_config);
+  if (!masq_file) return masq_file.error().in("--masq-config");
+  auto masq_config = *masq_file ? (*masq_file)->read() : Result<MasqConfig>(MasqConfig{});
+  if (!masq_config) return masq_config.error().in("--masq-config");
   Bpffs bpffs(config.bpffs);
   if (auto s = bpffs.prepare(); !s) return s.error().in("--bpffs");
   auto data_plane = DataPlane::load(bpffs, data_plane_options(config));
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
   if (!maps) return maps.error();
+  auto carry_over = CarryOver::open(bpffs);
+  if (!carry_over) return carry_over.error();
   std::unique_ptr<Reconciler> reconciler(
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
+  reconciler->carry_over_ = std::move(*carry_over);
+  reconciler->carry_flows_over();
+  reconciler->masq_file_ = std::move(*masq_file);
+  if (reconciler->masq_file_) reconciler->masq_config_ = std::move(*masq_config);
   if (auto s = reconciler->start_health(); !s) return s.error();
   return reconciler;
 }
@@ -94,6 +106,12 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
+  if (!data_plane_->refused().empty()) {
+    program_complaints_ = {{"programs", fmt::format("those of version {} are not in use, the ones before them go on "
+                                                    "with their options: {}",
+                                                    MAGLANE_VERSION, data_plane_->refused())}};
+  }
+  look_at_ports();  // what was short before is no news
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
   board_.update([&](v1::Status& status) {
@@ -236,7 +254,8 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   }
   if (!planner_) {
     MapLimits limits;
-    limits.maglev_entries = config_.maglev_entries;
+    // As they are: an older agent's stay in use if this one's programs were refused.
+    limits.maglev_entries = data_plane_->entries("maglev") * abi::MAGLEV_LINE_ENTRIES;
     limits.frontends = options_.frontends;
     planner_ = std::make_unique<Planner>(limits, *contents);
   }
@@ -251,6 +270,7 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   contents.reset();
   steps.end("diff");
   if (auto s = write_node_state(); !s) return s.error();
+  if (auto s = write_masquerade(); !s) return s.error();
   if (auto s = apply(operations); !s) return s.error();
   steps.end("apply");
   planner_->release_retired(next.plan.generation);
@@ -312,8 +332,9 @@ void Reconciler::settle_network() {
   NodeNetwork before = view_;
   look_at_network();
   if (!model_) return;  // the first update sees it, and then knows the Node object as well
-  if (auto s = write_node_state(); !s) {
-    spdlog::error("{}", s.error().message);
+  for (const Status& written : {write_node_state(), write_masquerade()}) {
+    if (written) continue;
+    spdlog::error("{}", written.error().message);
     network_due_ = Clock::now() + kExpiryInterval;
   }
   if (view_.devices != before.devices && synced_) attach_due_ = Clock::now();
@@ -343,6 +364,13 @@ Status Reconciler::write_node_state() {
     state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
   // What is no longer so is taken back at once; what is so is said with the next expiry.
   state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
+  state.network_model = static_cast<uint32_t>(config_.network_model);
+  for (size_t i = 0; i < std::size(state.snat_port_min); ++i) {
+    const bool there = i < config_.snat_ports.size();
+    state.snat_port_min[i] = there ? config_.snat_ports[i].first : uint16_t{0};
+    state.snat_port_count[i] =
+        there ? static_cast<uint16_t>(config_.snat_ports[i].last - config_.snat_ports[i].first + 1) : uint16_t{0};
+  }
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
@@ -357,8 +385,58 @@ uint32_t Reconciler::shared_hops() const {
   return shared;
 }
 
+// Flows of tables that had another size.
+void Reconciler::carry_flows_over() {
+  if (!carry_over_.needed()) return;
+  carry_over_complaints_.clear();
+  auto carried = carry_over_.run(data_plane_->program("adopt"));
+  if (!carried) {
+    carry_over_complaints_ = {{"flows", carried.error().message}};
+  } else if (carried->flows > 0 || carried->refused > 0) {
+    spdlog::info("flows: {} carried over from tables of another size, {} did not fit", carried->flows,
+                 carried->refused);
+  }
+}
+
+// ---- masquerade --------------------------------------------------------------------
+
+void Reconciler::on_masq_file() {
+  if (!masq_file_->on_readable()) return;
+  masquerade_complaints_.clear();
+  auto read = masq_file_->read();
+  if (!read) {
+    masquerade_complaints_ = {
+        {"--masq-config", read.error().message + "; what it said last stays in force"}};
+  } else if (masq_config_ != *read) {
+    masq_config_ = std::move(*read);
+    spdlog::info("{}: {} ranges are not masqueraded", config_.masq_config, masq_config_->not_masqueraded.size());
+  }
+  if (auto s = write_masquerade(); !s) masquerade_complaints_.push_back({"masquerade", s.error().message});
+  publish();
+}
+
+// Whom nobody masquerades to, and as whom pods leave. An update that fails writes the ranges again.
+Status Reconciler::write_masquerade() {
+  if (auto s = maps_.write_egress_addresses(view_.egress_addresses); !s) return s;
+  if (config_.network_model == MasqueradeModel::none && masquerade_ranges_) return ok_status();
+  std::set<Cidr> ranges = masquerade_ranges(config_, model_, masq_config_ ? &*masq_config_ : nullptr);
+  // Before the source was read, what there is may hold more than is known here.
+  if (!model_ || ranges == masquerade_ranges_) return ok_status();
+  masquerade_ranges_.reset();
+  if (auto s = maps_.write_masquerade_ranges(ranges); !s) return s;
+  masquerade_ranges_ = std::move(ranges);
+  return ok_status();
+}
+
+void Reconciler::look_at_ports() {
+  auto shortages = maps_.read_port_shortages();
+  if (!shortages) return;
+  if (auto line = port_shortage_log_.look(*shortages, Clock::now())) spdlog::warn("{}", *line);
+}
+
 void Reconciler::attach() {
   attach_due_.reset();
+  carry_flows_over();  // those that are new since the start
   std::vector<Attachment> before = attacher_.attachments();
   if (!flow_bits_due_) flow_bits_.admit_all();
   attach_complaints_.clear();
@@ -367,13 +445,17 @@ void Reconciler::attach() {
   pod_complaints_ = pod_namespaces_.update(pods ? view_.devices : std::vector<WantedDevice>{});
   // A device may have gone meanwhile; the network's news of that will come.
   for (const Status& attached :
-       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_),
+       {attacher_.attach(view_.devices, std::exchange(retry_xdp_, false), node_endpoints_,
+                        config_.network_model != MasqueradeModel::none),
         socket_hooks_.attach()}) {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
+  carry_flows_over();  // those that were made while programs were swapped
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
+    // Copies that failed may do better when a new agent tries.
+    if (carry_over_complaints_.empty()) carry_over_.finish();
     if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     attach_due_ = Clock::now() + attach_backoff_.step();
@@ -400,7 +482,9 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets(), shared_hops());
+    auto result =
+        run_expiry(data_plane_->program("expire"), family,
+                   data_plane_->entries(family == abi::FAMILY_IPV4 ? "flows4" : "flows6"), shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
@@ -408,6 +492,7 @@ void Reconciler::expire() {
     end_stale_sockets();
     stale_sockets_.clear();
   }
+  look_at_ports();
   if (failed_before == expiry_complaints_.empty()) publish();
 }
 
@@ -462,9 +547,10 @@ void Reconciler::describe_health(v1::Status& status) const {
 
 void Reconciler::publish() {
   std::set<Complaint> complaints;
-  for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
-                           &listen_complaints_}) {
+  for (const auto* list :
+       {&program_complaints_, &carry_over_complaints_, &host_complaints_, &view_.complaints, &model_complaints_,
+        &kernel_complaints_, &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
+        &masquerade_complaints_, &listen_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

@@ -26,16 +26,19 @@
 #include "agent/health/servers.h"
 #include "agent/kernel/attach.h"
 #include "agent/kernel/bpffs.h"
+#include "agent/kernel/carry_over.h"
 #include "agent/kernel/loader.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
 #include "agent/kernel/pod_namespaces.h"
 #include "agent/kernel/socket_hooks.h"
+#include "agent/masquerade.h"
 #include "agent/node_network.h"
 #include "agent/plan/operation.h"
 #include "agent/plan/planner.h"
 #include "agent/resolve/resolve.h"
 #include "agent/source/manifest_dir.h"
+#include "agent/source/masq_config.h"
 
 namespace maglane {
 
@@ -48,8 +51,10 @@ class Reconciler {
 
   int source_fd() const { return source_.fd(); }
   int network_fd() const { return network_.fd(); }
+  int masq_fd() const { return masq_file_ ? masq_file_->fd() : -1; }  // -1: no file is followed
   void on_source();
   void on_network();
+  void on_masq_file();
   Clock::time_point next_due() const;
   void run_due();
 
@@ -83,6 +88,9 @@ class Reconciler {
   void look_at_network();
   Status write_node_state();
   uint32_t shared_hops() const;  // enum shared_hops
+  void carry_flows_over();
+  Status write_masquerade();
+  void look_at_ports();
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);
@@ -102,9 +110,14 @@ class Reconciler {
   const ClusterModel* model_ = nullptr;  // null until the source was read once
   NetlinkWatch network_;
   NodeNetwork view_;
+  std::unique_ptr<MasqFile> masq_file_;   // of --masq-config
+  std::optional<MasqConfig> masq_config_;  // its last good state
+  std::optional<std::set<Cidr>> masquerade_ranges_;  // as they are in the map
+  PortShortageLog port_shortage_log_;
   Bpffs bpffs_;
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
+  CarryOver carry_over_;  // until all programs in place are ours
   FlowBits flow_bits_;
   Attacher attacher_;
   SocketHooks socket_hooks_;
@@ -129,8 +142,9 @@ class Reconciler {
   Backoff update_backoff_, attach_backoff_, listen_backoff_;
 
   // What is wrong at present, by where it was found.
-  std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
-      expiry_complaints_, socket_complaints_, pod_complaints_, listen_complaints_;
+  std::vector<Complaint> program_complaints_, carry_over_complaints_, host_complaints_, model_complaints_,
+      kernel_complaints_, attach_complaints_, expiry_complaints_, socket_complaints_, pod_complaints_,
+      masquerade_complaints_, listen_complaints_;
   std::set<Complaint> published_;
   std::vector<v1::Event> events_;
 

@@ -185,6 +185,52 @@ struct service_endpoint {
 };
 MAGLANE_ASSERT_SIZE(struct service_endpoint, 24);
 
+/* ---- masquerade: what pods send to the outside ------------------------------------ */
+
+/* Which of it leaves with the node's address. */
+enum network_model {
+	NETWORK_NONE = 0,      /* nothing */
+	NETWORK_KUBENET = 1,   /* what goes to neither pod, service nor node of the cluster */
+	NETWORK_AZURE_CNI = 2, /* what leaves the virtual network, too */
+	NETWORK_CUSTOM = 3,    /* what leaves a list of ranges */
+};
+
+/* Map "masquerade_ranges", longest-prefix trie: destinations that see a pod's own address. The
+ * prefix covers the family whole and then the first bits of the address. The value says nothing. */
+enum { MASQUERADE_RANGE_BITS = 32 }; /* of the prefix before the address */
+
+struct masquerade_range_key {
+	__u32 prefix_bits; /* MASQUERADE_RANGE_BITS and the length of the range */
+	__u32 family;	   /* enum family */
+	__be32 addr_be[4];
+};
+MAGLANE_ASSERT_SIZE(struct masquerade_range_key, 24);
+
+/* Map "egress_addresses", hash by the ifindex of an uplink: the node's addresses there. 0: none. */
+struct egress_address {
+	__be32 addr4_be;
+	__be32 addr6_be[4];
+};
+MAGLANE_ASSERT_SIZE(struct egress_address, 20);
+
+/* Map "port_shortages", LRU hash: whom connections could not be opened to lately, since all source
+ * ports towards there were taken. */
+struct port_shortage_key {
+	__be32 addr_be[4];   /* the remote end */
+	__be32 source_be[4]; /* as whom */
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family; /* enum family */
+};
+MAGLANE_ASSERT_SIZE(struct port_shortage_key, 36);
+
+struct port_shortage {
+	__u32 slot; /* of the last search through all ports; in it nobody searches again */
+	__u32 pad;
+	__u64 packets; /* dropped, ever */
+};
+MAGLANE_ASSERT_SIZE(struct port_shortage, 16);
+
 /* ---- Maglev tables ------------------------------------------------------- */
 
 enum { MAGLEV_LINE_ENTRIES = 16 };
@@ -292,12 +338,17 @@ enum flow_flag {
 	FLOW_SNAT = 1 << 1,  /* the client's address or port is translated as well */
 	FLOW_NODE = 1 << 2,  /* the endpoint is this node's own stack: what goes there is
 			      * delivered, what comes back is met where it leaves a device */
+	FLOW_MASQUERADE = 1 << 3, /* of a pod to the outside: the source is the node's address on
+				   * the device that it leaves by. With FLOW_NODE: of the node
+				   * itself, whose own port a pod's connection has */
 };
 
 /* What has been seen of the connection in this direction. */
 enum flow_seen {
 	SEEN_SYN = 1 << 0,
-	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
+	/* TCP: a segment without SYN, and after the other direction's FIN one more: its
+	 * acknowledgement. UDP: any datagram. */
+	SEEN_ACK = 1 << 1,
 	SEEN_FIN = 1 << 2,
 	SEEN_RST = 1 << 3, /* taken back when the connection goes on; one that is beyond doubt is
 			    * noted as a FIN of both directions as well */
@@ -429,7 +480,10 @@ struct node_state {
 	 * last said so; its word counts for SHARED_HOPS_SLOTS, since without it nobody watches the
 	 * routes and rules. */
 	__u32 shared_hops;
-	__u32 pad2[9];
+	__u32 network_model;	   /* enum network_model; this and the ports: as in node_config, for people */
+	__u16 snat_port_min[2];
+	__u16 snat_port_count[2];
+	__u32 pad2[6];
 };
 MAGLANE_ASSERT_SIZE(struct node_state, 192);
 
@@ -497,19 +551,31 @@ enum pods_by {
 	PODS_BY_NODE_CIDR = 1 << 2, /* sources in node_state.pod_cidrs */
 };
 
-/* Idle times, in slots. The values of a flow's two directions are looked at together:
- * the later stamp and the union of what was seen count. */
+/* Idle times, in slots, by the states of nf_conntrack. The values of a flow's two directions are
+ * looked at together: the later stamp and the union of what was seen count. */
 struct timeouts {
-	__u32 tcp_syn;         /* opened, not yet answered and confirmed */
+	__u32 tcp_syn_sent; /* not yet answered */
+	__u32 tcp_syn_recv; /* answered, not yet confirmed */
 	__u32 tcp_established;
-	__u32 tcp_fin;         /* FIN seen in one direction */
-	__u32 tcp_closed;      /* FIN in both directions, or a RST that is beyond doubt */
-	__u32 udp;             /* no reply seen */
-	__u32 udp_replied;
-	__u32 tcp_reset; /* established, then a RST that anybody may have sent */
+	__u32 tcp_fin_wait;   /* FIN in one direction, not yet acknowledged */
+	__u32 tcp_close_wait; /* FIN in one direction, acknowledged */
+	__u32 tcp_last_ack;   /* FIN in both directions, one of them not yet acknowledged */
+	__u32 tcp_time_wait;  /* FIN in both directions, acknowledged */
+	__u32 tcp_close;      /* a RST that is beyond doubt */
+	/* Picked up in the middle and not answered; or established, then a RST that anybody
+	 * may have sent. */
+	__u32 tcp_unacknowledged;
+	__u32 udp; /* not answered */
+	__u32 udp_stream;
+	__u32 icmp;
+	__u32 sctp_cookie_wait; /* INIT, not yet COOKIE ECHO */
+	__u32 sctp_established;
+	__u32 sctp_shutdown; /* SHUTDOWN, not yet SHUTDOWN ACK */
+	__u32 sctp_closed;   /* SHUTDOWN ACK, or an ABORT that is beyond doubt */
+	__u32 sctp_heartbeat_sent; /* picked up in the middle and not answered */
 	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct timeouts, 32);
+MAGLANE_ASSERT_SIZE(struct timeouts, 72);
 
 /* .rodata "config". The JIT removes what a constant makes unreachable. */
 struct node_config {
@@ -523,7 +589,8 @@ struct node_config {
 	 * are reasons for. */
 	__u32 refusals_per_second;
 	__u8 socket_translation; /* enum socket_translation */
-	__u8 pad[7];
+	__u8 network_model;	 /* enum network_model */
+	__u8 pad[6];
 	__u64 netns_cookie; /* of the node's own network namespace */
 	/* Source ports for translation, host order: two runs, so that the kernel's own
 	 * ephemeral ports and the node ports between them stay out. */
@@ -538,7 +605,7 @@ struct node_config {
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 856);
+MAGLANE_ASSERT_SIZE(struct node_config, 896);
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -554,6 +621,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 856);
 	X(RESOLVING, "resolving", SEND, "sent through the kernel's neighbour resolution")              \
 	X(DELIVERED, "delivered", PASS, "translated, and on to an endpoint in the node's own network") \
 	X(NODE_REPLY, "node_reply", PASS, "from an endpoint in the node's own network, translated as it leaves") \
+	X(NODE_PORT_CHANGED, "node_port_changed", PASS, "of the node's own, by another source port, since a pod's connection has its own towards there") \
 	X(NO_ENDPOINT, "no_endpoint", REJECT, "the frontend has no endpoint")                          \
 	X(UNUSED_PORT, "unused_port", REJECT, "a service address, but no such port")                   \
 	X(TOO_BIG, "too_big", REJECT, "longer than the next hop's MTU, of which its sender is told")   \
@@ -569,7 +637,7 @@ MAGLANE_ASSERT_SIZE(struct node_config, 856);
 	X(NO_BACKEND, "no_backend", DROP, "a Maglev table names a backend that is gone")               \
 	X(FLOW_TABLE_FULL, "flow_table_full", DROP, "no room for a new flow")                          \
 	X(TABLE_BUSY, "table_busy", DROP, "a bucket's lock or a whole copy of an entry could not be had") \
-	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the endpoint")          \
+	X(NO_SOURCE_PORT, "no_source_port", DROP, "no free source port towards the destination")          \
 	X(NO_SOURCE_ADDRESS, "no_source_address", DROP, "the node has no address of the family to translate to") \
 	X(TTL_EXCEEDED, "ttl_exceeded", DROP, "TTL or hop limit used up")                              \
 	X(NO_ROUTE, "no_route", DROP, "no route to the translated destination")                        \
@@ -609,27 +677,45 @@ struct call_header {
 };
 MAGLANE_ASSERT_SIZE(struct call_header, 16);
 
-/* Program "expire": removes what has been idle for too long in some buckets. */
+/* Program "expire": removes what has been idle for too long in some buckets, as far as its time
+ * goes. */
 struct expire_call {
 	struct call_header header;
 	__u32 family; /* enum family */
 	__u32 first_bucket;
-	__u32 buckets;
+	__u32 buckets;  /* at most */
+	__u32 walked;   /* result: buckets; 0 past the end of the table */
 	__u32 examined; /* result: flows looked at */
 	__u32 removed;  /* result */
 	__u32 shared_hops; /* enum shared_hops, for node_state */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct expire_call, 40);
+MAGLANE_ASSERT_SIZE(struct expire_call, 48);
 
-/* Program "forget": removes the flows of map "gone_endpoints" from some buckets. */
+/* Program "forget": removes the flows of map "gone_endpoints" from some buckets, as far as its
+ * time goes. */
 struct forget_call {
 	struct call_header header;
 	__u32 family; /* enum family */
 	__u32 first_bucket;
-	__u32 buckets;
+	__u32 buckets; /* at most */
+	__u32 walked;  /* result: buckets; 0 past the end of the table */
 	__u32 removed; /* result */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct forget_call, 32);
+MAGLANE_ASSERT_SIZE(struct forget_call, 40);
+
+/* Program "adopt": makes flows as they were in another table, unless they are there. */
+enum { ADOPT_BYTES = 2048 }; /* of flows, in one call */
+
+struct adopt_call {
+	struct call_header header;
+	__u32 family; /* enum family */
+	__u32 count;  /* entries that follow: struct flow_entry4 or flow_entry6, without a version */
+	__u32 adopted; /* result */
+	__u32 refused; /* result: for want of room; those that were there already are neither */
+};
+MAGLANE_ASSERT_SIZE(struct adopt_call, 32);
 
 /* Program "clock". */
 struct clock_call {

@@ -57,6 +57,11 @@ static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 	return NATIVE_AT_TC && ctx->vlan_present;
 }
 
+static __always_inline int ctx_is_own(const ctx_t *ctx)
+{
+	return (int)CTX_HOOK == (int)HOOK_TC_EGRESS;
+}
+
 static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 {
 	return ctx->ifindex;

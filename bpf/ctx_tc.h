@@ -60,6 +60,11 @@ static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 	return ctx->vlan_present;
 }
 
+static __always_inline int ctx_is_own(const ctx_t *ctx)
+{
+	return !ctx->ingress_ifindex;
+}
+
 static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 {
 	return ctx->ifindex;

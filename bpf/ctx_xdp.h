@@ -75,6 +75,12 @@ static __always_inline int ctx_has_vlan(const ctx_t *ctx)
 	return 0;
 }
 
+/* True at egress for what no device brought: a packet of the node's own sockets. */
+static __always_inline int ctx_is_own(const ctx_t *ctx)
+{
+	return 0;
+}
+
 static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 {
 	return ctx->ingress_ifindex;

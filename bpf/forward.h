@@ -12,6 +12,7 @@
 #include "bpf/fragment.h"
 #include "bpf/hop.h"
 #include "bpf/reject.h"
+#include "bpf/repair.h"
 #include "bpf/rewrite.h"
 #include "bpf/scratch.h"
 
@@ -27,11 +28,17 @@ static __always_inline enum reason route_failure(long error)
 	}
 }
 
-/* Asks the kernel for the way to the flow's translated destination. */
+/* Asks the kernel for the way to the flow's translated destination. What is masqueraded is
+ * routed as the kernel would before it masquerades: by the pod's address. */
 static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 					 union any_flow *flow, struct bpf_fib_lookup *route,
 					 int family)
 {
+	const __be32 *source = flow_src(flow, family);
+
+	if (config.network_model &&
+	    (flow_body(flow, family)->flags & (FLOW_MASQUERADE | FLOW_REPLY)) == FLOW_MASQUERADE)
+		source = tuple_src(&packet->tuple, family);
 	__builtin_memset(route, 0, sizeof(*route));
 	route->ifindex = ctx_ifindex(ctx);
 	route->l4_protocol = *tuple_protocol(&packet->tuple, family);
@@ -41,11 +48,11 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
 	if (family == FAMILY_IPV4) {
 		route->family = ADDRESS_FAMILY_INET;
 		route->tos = packet->tos;
-		route->ipv4_src = *flow_src(flow, family);
+		route->ipv4_src = *source;
 		route->ipv4_dst = *flow_dst(flow, family);
 	} else {
 		route->family = ADDRESS_FAMILY_INET6;
-		addr_copy(route->ipv6_src, flow_src(flow, family), family);
+		addr_copy(route->ipv6_src, source, family);
 		addr_copy(route->ipv6_dst, flow_dst(flow, family), family);
 	}
 	return bpf_fib_lookup(ctx, route, sizeof(*route), 0);
@@ -124,6 +131,7 @@ static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, stru
 	if (!packet->from_pod || !scratch)
 		return 0;
 	back = &scratch->other.answer;
+	flow_body(back, family)->flags = 0;
 	addr_copy(flow_src(back, family), tuple_dst(&packet->tuple, family), family);
 	addr_copy(flow_dst(back, family), tuple_src(&packet->tuple, family), family);
 	error = route_lookup(ctx, packet, back, &scratch->route, family);
@@ -134,7 +142,7 @@ static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, stru
 /* What a packet shows that was not seen before. */
 static __always_inline int note_of(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
-	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+	__u8 seen = seen_in(packet);
 
 	if (seen & SEEN_RST && reset_is_sure(ctx, packet, flow, family))
 		seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
@@ -160,7 +168,7 @@ static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow 
 	if (!(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 	    flow->meta & SEEN_ACK << FLOW_META_SEEN_SHIFT)
 		return;
-	seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+	seen = seen_in(packet);
 	if ((meta_seen(flow->meta) & seen) == seen)
 		return;
 	if (family == FAMILY_IPV4)
@@ -223,6 +231,8 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
 		return rewrite_sctp(ctx, packet, flow, hop, family);
+	if (config.network_model && kind & PACKET_ECHO)
+		return rewrite_echo(ctx, packet, flow, hop, family);
 	/* One value, which rewrite compares with its bound and uses: see ctx_edit_l4 at tc. */
 	l4 = packet->l4_offset;
 	barrier_var(l4);
@@ -239,8 +249,12 @@ static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
 	const int unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
 	const __u8 kind = *packet_kind(packet, family);
 
-	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1)
+	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1) {
+		/* The stack tells the pod, and sends it no further. */
+		if (config.network_model && packet->from_pod && body->flags & FLOW_MASQUERADE)
+			return pass(ctx, REASON_NOT_OURS);
 		return drop(ctx, REASON_TTL_EXCEEDED);
+	}
 	if (!scratch)
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
@@ -334,7 +348,8 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	/* The reply of an endpoint here does not come in from anywhere. */
-	if (flow_body(&flow->answer, family)->flags & FLOW_REPLY)
+	if ((flow_body(&flow->answer, family)->flags & (FLOW_REPLY | FLOW_MASQUERADE)) ==
+	    FLOW_REPLY)
 		return pass(ctx, REASON_NOT_OURS);
 	if ((int)CTX_HOOK == (int)HOOK_XDP)
 		return pass(ctx, REASON_TO_TC);

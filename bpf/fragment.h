@@ -118,9 +118,11 @@ static __always_inline enum parsed fragment_parse(ctx_t *ctx, struct packet *pac
 		packet_mark(packet, PACKET_LATER_FRAGMENT, family);
 		return PARSED_OK;
 	}
-	if (!has_ports(*tuple_protocol(&packet->tuple, family)))
+	if (config.network_model && *tuple_protocol(&packet->tuple, family) == icmp_protocol(family))
+		parsed = parse_echo(ctx, packet, family);
+	else if (!has_ports(*tuple_protocol(&packet->tuple, family)))
 		return PARSED_OTHER_PROTOCOL;
-	if (*tuple_protocol(&packet->tuple, family) == IPPROTO_SCTP)
+	else if (*tuple_protocol(&packet->tuple, family) == IPPROTO_SCTP)
 		parsed = parse_sctp(ctx, packet, family);
 	else
 		parsed = parse_ports(ctx, packet, !piece.is_last, family);

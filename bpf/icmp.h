@@ -28,8 +28,10 @@ static __always_inline int icmp_is_error(__u8 type, int family)
 }
 
 /* Where in the quoted layer 4 header its checksum is. */
-static __always_inline __u32 l4_checksum_offset(__u8 protocol)
+static __always_inline __u32 l4_checksum_offset(__u8 protocol, int family)
 {
+	if (protocol == icmp_protocol(family))
+		return __builtin_offsetof(struct echo_header, checksum);
 	return protocol == IPPROTO_TCP ? 16 : 6;
 }
 
@@ -75,7 +77,32 @@ static __always_inline __u32 flow_sender_ports(union any_flow *flow, int family)
 	return ports << 16 | ports >> 16;
 }
 
-/* Takes the packet apart. 0: it is not an error about a packet with ports. */
+/* The ports of the quoted packet, or what an echo has for them. 0: it has none. */
+static __always_inline int icmp_read_ports(ctx_t *ctx, struct icmp_error *error, __u8 protocol,
+					   int family)
+{
+	struct echo_header echo;
+
+	if (!config.network_model || protocol != icmp_protocol(family))
+		return !ctx_load(ctx, error->l4_offset, error->ports_be, sizeof(error->ports_be));
+	return !ctx_load(ctx, error->l4_offset, &echo, sizeof(echo)) &&
+	       echo_ports(&echo, error->ports_be, family);
+}
+
+/* The same ports back into the quote. */
+static __always_inline int icmp_store_ports(ctx_t *ctx, struct icmp_error *error, __u8 protocol,
+					    int family)
+{
+	const __u32 id_offset = __builtin_offsetof(struct echo_header, id_be);
+	__be16 id_be;
+
+	if (!config.network_model || protocol != icmp_protocol(family))
+		return ctx_store(ctx, error->l4_offset, error->ports_be, sizeof(error->ports_be));
+	id_be = error->ports_be[0] | error->ports_be[1]; /* one of them is 0 */
+	return ctx_store(ctx, error->l4_offset + id_offset, &id_be, sizeof(id_be));
+}
+
+/* Takes the packet apart. 0: it is not an error about a packet that a flow may have. */
 static __always_inline int icmp_read(ctx_t *ctx, struct packet *packet, struct icmp_error *error,
 				     int family)
 {
@@ -96,9 +123,11 @@ static __always_inline int icmp_read(ctx_t *ctx, struct packet *packet, struct i
 	    ctx_load(ctx, error->inner_offset, ip, header))
 		return 0;
 	protocol = icmp_find_l4(ctx, error, family);
-	if (!has_ports(protocol) || error->l4_offset > MAX_HEADERS * 16 ||
+	if ((!has_ports(protocol) &&
+	     !(config.network_model && protocol == icmp_protocol(family))) ||
+	    error->l4_offset > MAX_HEADERS * 16 ||
 	    error->l4_offset + ICMP_QUOTED_L4 > error->end ||
-	    ctx_load(ctx, error->l4_offset, error->ports_be, sizeof(error->ports_be)))
+	    !icmp_read_ports(ctx, error, protocol, family))
 		return 0;
 	__builtin_memset(answer, 0, sizeof(*answer));
 	if (family == FAMILY_IPV4) {
@@ -144,7 +173,8 @@ static __always_inline int icmp_rewrite_l4_checksum(ctx_t *ctx, const struct icm
 						    const struct flow_body *body, __u8 protocol,
 						    __u32 *difference, int family)
 {
-	const __u32 at = error->l4_offset + l4_checksum_offset(protocol);
+	const __u32 at = error->l4_offset + l4_checksum_offset(protocol, family);
+	__u32 change = body->port_csum;
 	__u16 before, after;
 
 	if (at + sizeof(before) > error->end)
@@ -152,7 +182,9 @@ static __always_inline int icmp_rewrite_l4_checksum(ctx_t *ctx, const struct icm
 	if (ctx_load(ctx, at, &before, sizeof(before)))
 		return -1;
 	after = before;
-	checksum_update_l4(&after, family, protocol, (__u32)body->addr_csum + body->port_csum);
+	if (protocol != IPPROTO_ICMP) /* it has no pseudo header */
+		change += body->addr_csum;
+	checksum_update_l4(&after, family, protocol, change);
 	*difference += checksum_difference(before, after);
 	return ctx_store(ctx, at, &after, sizeof(after));
 }
@@ -186,7 +218,7 @@ static __always_inline int icmp_rewrite_quote(ctx_t *ctx, struct icmp_error *err
 	}
 	error->ports_be[0] = *flow_dst_port(flow, family);
 	error->ports_be[1] = *flow_src_port(flow, family);
-	if (ctx_store(ctx, error->l4_offset, error->ports_be, sizeof(error->ports_be)))
+	if (icmp_store_ports(ctx, error, protocol, family))
 		return -1;
 	return ctx_store(ctx, error->inner_offset, ip, header);
 }
@@ -265,7 +297,8 @@ static __always_inline int icmp_deliver(ctx_t *ctx, struct packet *packet, struc
 					int family)
 {
 	/* About what the endpoint here was sent: that does not come in from anywhere. */
-	if (flow_body(&scratch->other.answer, family)->flags & FLOW_REPLY)
+	if ((flow_body(&scratch->other.answer, family)->flags & (FLOW_REPLY | FLOW_MASQUERADE)) ==
+	    FLOW_REPLY)
 		return pass(ctx, REASON_NOT_OURS);
 	if ((int)CTX_HOOK == (int)HOOK_XDP)
 		return pass(ctx, REASON_TO_TC);

@@ -54,6 +54,12 @@ MAGLANE_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinit
 	    65536 /* agent */, 0);
 MAGLANE_MAP(gone_endpoints, BPF_MAP_TYPE_HASH, struct service_endpoint, __u32, 65536,
 	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(masquerade_ranges, BPF_MAP_TYPE_LPM_TRIE, struct masquerade_range_key, __u32, 65536,
+	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(egress_addresses, BPF_MAP_TYPE_HASH, __u32, struct egress_address, 256,
+	    BPF_F_NO_PREALLOC);
+MAGLANE_MAP(port_shortages, BPF_MAP_TYPE_LRU_HASH, struct port_shortage_key, struct port_shortage,
+	    1024, 0);
 MAGLANE_MAP(service_counters, BPF_MAP_TYPE_ARRAY, __u32, struct service_counter,
 	    SERVICE_IDS * SERVICE_COUNTER_PARTS, BPF_F_MMAPABLE);
 MAGLANE_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, REASON_COUNT * HOOKS, 0);

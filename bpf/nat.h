@@ -2,8 +2,9 @@
 /*
  * Making a connection's two flows. The reverse one is made first and only if its tuple is
  * free, so that no two connections ever share a reply; where it is not free, or the source
- * address changes, the source port is translated. The order in which ports are tried is a
- * function of the connection: a flow that was lost finds its own port again.
+ * address changes, the source port is translated. A masqueraded connection keeps its own port
+ * where that is free. The order in which ports are tried is a function of the connection: a
+ * flow that was lost finds its own port again.
  */
 #ifndef MAGLANE_NAT_H
 #define MAGLANE_NAT_H
@@ -15,18 +16,43 @@
 #include "bpf/scratch.h"
 #include "bpf/select.h"
 
-enum { SOURCE_PORT_TRIES = 1024 };
+enum {
+	/* Where so many are taken, the search ends with one that may give way, if it met one: a
+	 * flood holds all ports, and must not make every search a long one. */
+	SOURCE_PORT_TRIES_ENOUGH = 64,
+	/* Slots for which a connection that was not answered has its port to itself. */
+	UNANSWERED_SLOTS = 2,
+	/* After so many ports that are taken, it is asked whether somebody has just tried them all. */
+	SHORTAGE_CHECK = 64,
+	/* Among so many ports a packet's own is looked for. Where it is further on, the answers
+	 * that come see to it. */
+	KNOWN_TRIES = 16,
+};
 
-/* Host order. The n-th port to try: starts where the hash says, then every port once. */
-static __always_inline __u16 source_port(__u64 hash, __u32 n)
+static __always_inline __u32 source_ports(void)
+{
+	return (__u32)config.snat_port_count[0] + config.snat_port_count[1];
+}
+
+/* A prime above all port numbers, so that steps of this length reach every one of any number of
+ * ports: 65536 and one of the bytes. With steps of several lengths, connections whose first ports
+ * are close to each other do not follow the same trail of ports that are taken. */
+static __always_inline __u32 source_port_step(__u32 hash)
+{
+	return 65536 + (__u8)(0x2d2b1b150f070301ULL >> (hash >> 29) * 8);
+}
+
+/* Host order; 0: there is no n-th. The n-th port to try: starts where the hash says, then every
+ * port once. */
+static __always_inline __u16 source_port(__u32 hash, __u32 n)
 {
 	__u32 first = config.snat_port_count[0];
-	__u32 total = first + config.snat_port_count[1];
+	__u32 total = source_ports();
 	__u32 index;
 
-	if (!total)
+	if (n >= total)
 		return 0;
-	index = ((__u32)hash % total + n) % total;
+	index = (hash % total + (__u64)n * source_port_step(hash)) % total;
 	return index < first ? config.snat_port_min[0] + index :
 			       config.snat_port_min[1] + (index - first);
 }
@@ -39,9 +65,20 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 	       *flow_dst_port(a, family) == *flow_dst_port(b, family);
 }
 
+/* The flow may be a living connection's, but gives way where there is nothing else. */
+static __always_inline int is_doubtful(struct flow *flow, __u8 protocol, int family)
+{
+	const struct flow_body *body = flow_body(&flow->answer, family);
+	const __u8 seen = meta_seen(flow->meta);
+
+	return seen_reset(seen) ||
+	       (!seen_established(seen, body->flags, protocol) &&
+		idle_slots(clock_slot(), body->stamp) >= UNANSWERED_SLOTS);
+}
+
 /* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
  * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
- * in use; -2: it may be, but there was a RST. */
+ * in use; -2: it may be, but is_doubtful. */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
@@ -52,17 +89,73 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 	if (found != TABLE_DONE)
 		return found == TABLE_ABSENT ? 0 : -1;
 	seen = meta_seen(other->meta);
-	closed = reservation->protocol == IPPROTO_TCP && seen_closed(seen);
+	closed = seen_closed(seen);
 	if (flow_same_answer(&other->answer, &reservation->flow, family) &&
 	    !(closed && reservation->seen & SEEN_SYN)) {
 		reservation->seen = seen_by_twin(seen);
 		reservation->found = 1;
 		return 1;
 	}
-	if (!closed && !(reservation->last_resort && seen_reset(seen)))
-		return seen_reset(seen) ? -2 : -1;
+	if (!closed) {
+		int doubtful = is_doubtful(other, reservation->protocol, family);
+
+		if (!doubtful || !reservation->last_resort)
+			return doubtful ? -2 : -1;
+	}
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
+}
+
+static __always_inline struct port_shortage *shortage_find(struct scratch *scratch, int family)
+{
+	union any_tuple *reverse = &scratch->reservation.reverse;
+	struct port_shortage_key *key = &scratch->shortage_key;
+
+	addr_widen(key->addr_be, tuple_src(reverse, family), family);
+	addr_widen(key->source_be, tuple_dst(reverse, family), family);
+	key->port_be = *tuple_src_port(reverse, family);
+	key->protocol = *tuple_protocol(reverse, family);
+	key->family = family;
+	return bpf_map_lookup_elem(&port_shortages, key);
+}
+
+/* In this slot all ports towards there have been tried: to do so for every packet would make
+ * one remote that is used up a burden on all others. */
+static __always_inline int shortage_is_known(struct scratch *scratch, int family)
+{
+	struct port_shortage *known = shortage_find(scratch, family);
+
+	scratch->reservation.gave_up = known && known->slot == clock_slot();
+	return scratch->reservation.gave_up;
+}
+
+/* For the next packet, and for the agent, which tells people. */
+static __always_inline void shortage_note(struct scratch *scratch, int family)
+{
+	struct port_shortage *known = shortage_find(scratch, family);
+
+	if (known) {
+		__sync_fetch_and_add(&known->packets, 1);
+		if (!scratch->reservation.gave_up)
+			known->slot = clock_slot();
+		return;
+	}
+	scratch->shortage.slot = clock_slot();
+	scratch->shortage.packets = 1;
+	bpf_map_update_elem(&port_shortages, &scratch->shortage_key, &scratch->shortage, 0);
+}
+
+/* Whether the tuple is the connection's own, whose forward flow was lost. */
+static __always_inline int reserve_known(struct reservation *reservation, struct flow *other,
+					 int family)
+{
+	if (flow_find(&reservation->reverse, other, family) != TABLE_DONE ||
+	    !flow_same_answer(&other->answer, &reservation->flow, family))
+		return 0;
+	reservation->seen = seen_by_twin(meta_seen(other->meta));
+	reservation->found = 1;
+	reservation->reason = REASON_COUNT;
+	return 1;
 }
 
 /* What the search needs of its caller. */
@@ -85,13 +178,24 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 	reservation = &scratch->reservation;
 	reverse = &reservation->reverse;
 	flow = &reservation->flow;
+	if (n >= SOURCE_PORT_TRIES_ENOUGH && reservation->doubtful)
+		return 1;
+	if (n == SHORTAGE_CHECK && shortage_is_known(scratch, family))
+		return 1;
 	n += reservation->first;
-	port = reservation->own_port_be;
-	if (reservation->source_translated || n)
-		port = __builtin_bswap16(source_port(reservation->hash, n));
+	if (n < reservation->tries_own) {
+		port = reservation->own_port_be;
+		if (!port && reservation->source_translated)
+			return 0;
+	} else {
+		port = __builtin_bswap16(
+			source_port(reservation->hash, n - reservation->tries_own));
+	}
 	if (!port)
 		return 1;
 	*tuple_dst_port(reverse, family) = port;
+	if (reservation->only_known)
+		return reserve_known(reservation, &scratch->other, family);
 	if (reservation->source_translated &&
 	    node_socket_has(search->ctx, reverse, &scratch->socket, family))
 		return 0;
@@ -144,11 +248,12 @@ static __always_inline void reserve(ctx_t *ctx, __u32 tries, int family)
 }
 
 /* Makes the reverse flow with the first source port that is free; where none is, with one of a
- * connection that was reset, as it seems. REASON_COUNT: done. */
+ * connection that was reset, as it seems, or that nobody answers. REASON_COUNT: done. */
 static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet,
 					       const struct connection *connection,
-					       struct reservation *reservation, int family)
+					       struct scratch *scratch, int family)
 {
+	struct reservation *reservation = &scratch->reservation;
 	union any_tuple *reverse = &reservation->reverse;
 	union any_flow *flow = &reservation->flow;
 	__u8 protocol = *tuple_protocol(&packet->tuple, family);
@@ -156,9 +261,11 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 	reservation->hash = connection->hash;
 	reservation->own_port_be = *tuple_src_port(&packet->tuple, family);
 	reservation->source_translated = connection->source_translated;
+	reservation->tries_own =
+		!connection->source_translated || connection->flags & FLOW_MASQUERADE;
 	reservation->flags = connection->flags;
 	reservation->protocol = protocol;
-	reservation->seen = seen_in(packet, protocol);
+	reservation->seen = seen_in(packet);
 	if (reservation->seen & SEEN_RST) /* of a connection that nobody knows: it is over */
 		reservation->seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
 	reservation->reason = REASON_NO_SOURCE_PORT;
@@ -176,12 +283,19 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 	*tuple_src_port(reverse, family) = connection->dst_port_be;
 	*tuple_protocol(reverse, family) = protocol;
 
-	reserve(ctx, SOURCE_PORT_TRIES, family);
+	reservation->only_known = connection->masquerade == MASQUERADE_KNOWN;
+	reserve(ctx, reservation->only_known ? KNOWN_TRIES :
+					       source_ports() + reservation->tries_own,
+		family);
+	if (reservation->only_known)
+		return reservation->reason == REASON_COUNT ? REASON_COUNT : REASON_NOT_OURS;
 	if (reservation->reason == REASON_NO_SOURCE_PORT && reservation->doubtful) {
 		reservation->first = reservation->doubtful_n;
 		reservation->last_resort = 1;
 		reserve(ctx, 1, family);
 	}
+	if (reservation->reason == REASON_NO_SOURCE_PORT)
+		shortage_note(scratch, family);
 	return reservation->reason;
 }
 
@@ -211,7 +325,7 @@ static __always_inline enum reason nat_make_flows(ctx_t *ctx, struct packet *pac
 
 	filter_note_flow(tuple_dst(&packet->tuple, family), connection->dst_be, family);
 	__builtin_memset(reservation, 0, sizeof(*reservation));
-	reason = nat_reserve(ctx, packet, connection, reservation, family);
+	reason = nat_reserve(ctx, packet, connection, scratch, family);
 	if (reason != REASON_COUNT)
 		return reason;
 	port = *tuple_dst_port(&reservation->reverse, family);

@@ -194,12 +194,46 @@ struct sctp_header {
 	__u32 checksum; /* least significant byte first; 0: none (RFC 9653) */
 };
 
+/* Of chunks, RFC 9260 section 3.2. */
+enum sctp_chunk {
+	SCTP_INIT = 1,
+	SCTP_INIT_ACK = 2,
+	SCTP_ABORT = 6,
+	SCTP_SHUTDOWN = 7,
+	SCTP_SHUTDOWN_ACK = 8,
+	SCTP_SHUTDOWN_COMPLETE = 14,
+};
+
+/*
+ * The TCP flags whose part the first chunk of a packet plays. INIT and INIT ACK are alone in
+ * theirs (section 4), the SHUTDOWN family nearly always; an ABORT behind other chunks is not
+ * seen, and its association's flows stay until they have been idle for long enough.
+ */
+static __always_inline __u8 sctp_flags(__u8 chunk)
+{
+	switch (chunk) {
+	case SCTP_INIT:
+		return TCP_SYN;
+	case SCTP_INIT_ACK:
+		return TCP_SYN | TCP_ACK;
+	case SCTP_ABORT:
+		return TCP_RST;
+	case SCTP_SHUTDOWN:
+	case SCTP_SHUTDOWN_ACK:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return TCP_FIN | TCP_ACK;
+	default:
+		return 0;
+	}
+}
+
 /* What parse has left: packet->l4_offset is that of an SCTP header. */
 static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct sctp_header sctp;
 	__u32 ports;
 	__u32 offset = packet->l4_offset;
+	__u8 chunk;
 
 	if (offset > MAX_HEADERS * 4 || packet->ip_len < offset - L3_OFFSET + sizeof(sctp) ||
 	    ctx_load(ctx, offset, &sctp, sizeof(sctp)))
@@ -207,7 +241,66 @@ static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet,
 	__builtin_memcpy(&ports, &sctp, sizeof(ports));
 	tuple_set_tail(&packet->tuple, ports, IPPROTO_SCTP, family);
 	packet->tcp_flags = 0;
+	if (packet->ip_len > offset - L3_OFFSET + sizeof(sctp) &&
+	    !ctx_load(ctx, offset + sizeof(sctp), &chunk, sizeof(chunk)))
+		packet->tcp_flags = sctp_flags(chunk);
 	packet_mark(packet, PACKET_SCTP, family);
+	return PARSED_OK;
+}
+
+/* RFC 792, RFC 4443 section 4. */
+struct echo_header {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__be16 id_be;
+	__be16 sequence_be;
+};
+
+static __always_inline __u8 icmp_protocol(int family)
+{
+	return family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+}
+
+static __always_inline int is_echo_request(__u8 type, int family)
+{
+	return type == (family == FAMILY_IPV4 ? 8 : 128);
+}
+
+static __always_inline int is_echo_reply(__u8 type, int family)
+{
+	return type == (family == FAMILY_IPV4 ? 0 : 129);
+}
+
+/* An echo's identifier stands for its sender's port, in a request for the source, in a reply for
+ * the destination; the other port is 0. False: it is none. A reply with the identifier 0, which is
+ * nobody's, would look like a request. */
+static __always_inline int echo_ports(const struct echo_header *echo, __be16 ports_be[2], int family)
+{
+	ports_be[0] = ports_be[1] = 0;
+	if (is_echo_request(echo->type, family)) {
+		ports_be[0] = echo->id_be;
+		return 1;
+	}
+	ports_be[1] = echo->id_be;
+	return is_echo_reply(echo->type, family) && echo->id_be;
+}
+
+/* What parse has left: packet->l4_offset is that of an ICMP header. */
+static __always_inline enum parsed parse_echo(ctx_t *ctx, struct packet *packet, int family)
+{
+	struct echo_header echo;
+	__be16 ports_be[2];
+	__u32 ports;
+	__u32 offset = packet->l4_offset;
+
+	if (offset > MAX_HEADERS * 4 || packet->ip_len < offset - L3_OFFSET + sizeof(echo) ||
+	    ctx_load(ctx, offset, &echo, sizeof(echo)) || !echo_ports(&echo, ports_be, family))
+		return PARSED_OTHER_PROTOCOL;
+	__builtin_memcpy(&ports, ports_be, sizeof(ports));
+	tuple_set_tail(&packet->tuple, ports, icmp_protocol(family), family);
+	packet->tcp_flags = 0;
+	packet_mark(packet, PACKET_ECHO, family);
 	return PARSED_OK;
 }
 

@@ -4,6 +4,7 @@
  *
  *   parse -> flow found ------------------------------------------> rewrite -> forward
  *         -> no flow -> frontend -> table -> backend -> make flows -> (as above)
+ *                    -> none, of a pod to the outside -> make flows -> (as above)
  *
  * Include after ctx_xdp.h, ctx_tc.h or ctx_native.h, which give the verbs.
  */
@@ -19,22 +20,43 @@
 #include "bpf/fragment.h"
 #include "bpf/frontend.h"
 #include "bpf/icmp.h"
+#include "bpf/masquerade.h"
 #include "bpf/nat.h"
 #include "bpf/parse.h"
 #include "bpf/reject.h"
 #include "bpf/select.h"
 
-/* Not TCP or UDP, or not whole: ours to refuse only if it is for a service's address, since
- * a service address must never be routed out of the node. */
-static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
-				    int family)
+enum { CHOSEN = 100 }; /* no program's return value */
+
+/* For no service. CHOSEN, if it is to be masqueraded; or the program's return value. */
+static __always_inline int leave(ctx_t *ctx, struct packet *packet, struct scratch *scratch,
+				 int family)
+{
+	const enum masquerade masquerade = masquerade_of(
+		ctx, packet, tuple_dst(&packet->tuple, family), scratch, family);
+
+	scratch->connection.masquerade = masquerade;
+	return masquerade == MASQUERADE_NOT ? pass(ctx, REASON_NOT_OURS) : CHOSEN;
+}
+
+static __always_inline int is_for_a_service(struct packet *packet, int family)
 {
 	union frontend_words key = {.key.family = family};
 
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
-	if (!frontend_may_have(key.key.addr_be) || !frontend_is_service_address(&key)) {
+	return frontend_may_have(key.key.addr_be) && frontend_is_service_address(&key);
+}
+
+/* Of no protocol that is followed, or not whole: ours to refuse only if it is for a service's
+ * address, since a service address must never be routed out of the node. */
+static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum parsed parsed,
+				    int family)
+{
+	if (!is_for_a_service(packet, family)) {
 		if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 			return drop(ctx, REASON_UNUSED_ADDRESS);
+		if (parsed == PARSED_FRAGMENT && fragment_would_leak(ctx, packet, family))
+			return drop(ctx, REASON_FRAGMENT);
 		return pass(ctx, REASON_NOT_OURS);
 	}
 	switch (parsed) {
@@ -50,6 +72,17 @@ static __always_inline int unserved(ctx_t *ctx, struct packet *packet, enum pars
 	default:
 		return drop(ctx, REASON_MALFORMED);
 	}
+}
+
+/* The same of an echo that no flow has: CHOSEN, if it is to be masqueraded. */
+static __always_inline int echo_of_nobody(ctx_t *ctx, struct packet *packet,
+					  struct scratch *scratch, int family)
+{
+	if (is_for_a_service(packet, family))
+		return drop(ctx, REASON_UNSUPPORTED_PROTOCOL);
+	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
+		return drop(ctx, REASON_UNUSED_ADDRESS);
+	return leave(ctx, packet, scratch, family);
 }
 
 /* What is not plain. UNUSUAL: the packet goes on as plain ones do; or the program's return
@@ -69,6 +102,9 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int fa
 	if (parsed == PARSED_OTHER_PROTOCOL && is_icmp(packet, family)) {
 		int verdict = icmp_error(ctx, packet, family);
 
+		if (verdict == ICMP_UNRELATED && config.network_model &&
+		    parse_echo(ctx, packet, family) == PARSED_OK)
+			return UNUSUAL;
 		if (verdict != ICMP_UNRELATED)
 			return verdict;
 	}
@@ -91,15 +127,17 @@ static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, int famil
 	return family == FAMILY_IPV4 ? unparsed4(ctx, packet) : unparsed6(ctx, packet);
 }
 
-/* No frontend has this address, port and protocol. */
+/* No frontend has this address, port and protocol: CHOSEN, if it is to be masqueraded; or the
+ * program's return value. */
 static __always_inline int no_frontend(ctx_t *ctx, struct packet *packet,
-				       union frontend_words *key, int family)
+				       union frontend_words *key, struct scratch *scratch,
+				       int family)
 {
 	if (frontend_may_have(key->key.addr_be) && frontend_is_service_address(key))
 		return reject(ctx, packet, REASON_UNUSED_PORT, family);
 	if (in_service_cidr(tuple_dst(&packet->tuple, family), family))
 		return drop(ctx, REASON_UNUSED_ADDRESS);
-	return pass(ctx, REASON_NOT_OURS);
+	return leave(ctx, packet, scratch, family);
 }
 
 /*
@@ -127,10 +165,10 @@ static __always_inline int needs_source_translation(struct packet *packet,
 
 /*
  * A new connection makes two flows, far apart in a large table: the lines of both are some 100 ns
- * away. Where the first packet says that it is one, the reply's place is guessed before anything
- * waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
+ * away. Where a packet says that it is the first one, the reply's place is guessed before
+ * anything waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
  */
-static __always_inline int fetch_reply_of(struct packet *packet, int family)
+static __always_inline int fetch_flows_of(struct packet *packet, int family)
 {
 	union frontend_words key = {.key.family = family};
 	union any_tuple reverse = {};
@@ -144,7 +182,10 @@ static __always_inline int fetch_reply_of(struct packet *packet, int family)
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	packet->frontend = FRONTEND_NONE;
+	if (frontend_may_have(key.key.addr_be))
+		packet->frontend = frontend_index(&key);
+	frontend = frontend_value(packet->frontend);
 	if (!frontend)
 		return 0;
 	class = source_class(packet, family);
@@ -164,35 +205,32 @@ static __always_inline int fetch_reply_of(struct packet *packet, int family)
 	}
 	*tuple_src_port(&reverse, family) = backend->port_be;
 	*tuple_protocol(&reverse, family) = key.key.protocol;
+	flow_fetch(&packet->tuple, family);
 	flow_fetch(&reverse, family);
 	return 0;
 }
 
-static __noinline int fetch_reply4(struct packet *packet)
+static __noinline int fetch_flows4(struct packet *packet)
 {
-	return fetch_reply_of(packet, FAMILY_IPV4);
+	return fetch_flows_of(packet, FAMILY_IPV4);
 }
 
-static __noinline int fetch_reply6(struct packet *packet)
+static __noinline int fetch_flows6(struct packet *packet)
 {
-	return fetch_reply_of(packet, FAMILY_IPV6);
+	return fetch_flows_of(packet, FAMILY_IPV6);
 }
 
-/* flow_find for a packet that may be a connection's first. */
-static __always_inline enum table_result find_flow(struct packet *packet, struct flow *flow,
-						      int family)
+static __always_inline void fetch_flows(struct packet *packet, int family)
 {
-	enum table_result found = flow_find_at_home(&packet->tuple, flow, family);
+	if (family == FAMILY_IPV4)
+		fetch_flows4(packet);
+	else
+		fetch_flows6(packet);
+}
 
-	if (found != TABLE_ABSENT)
-		return found;
-	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		if (family == FAMILY_IPV4)
-			fetch_reply4(packet);
-		else
-			fetch_reply6(packet);
-	}
-	return flow_find_elsewhere(&packet->tuple, flow, family);
+static __always_inline int is_opening(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /*
@@ -264,11 +302,15 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 			*verdict = drop(ctx, REASON_NO_SOURCE_ADDRESS);
 			return 0;
 		}
+	} else if (!(backend->flags & BACKEND_LOCAL)) {
+		connection->masquerade =
+			masquerade_of(ctx, packet, connection->dst_be, scratch, family);
+		/* It opens a connection, whatever its flags say. */
+		if (connection->masquerade)
+			connection->masquerade = MASQUERADE_SOURCE;
 	}
 	return 1;
 }
-
-enum { CHOSEN = 100 }; /* no program's return value */
 
 /* Who serves a new connection, in scratch->connection: CHOSEN; or the program's return value. */
 static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family)
@@ -284,14 +326,25 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	/* What a later fragment is part of has its flow, or had. */
 	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
 		return unserved(ctx, packet, PARSED_FRAGMENT, family);
+	connection = &scratch->connection;
+	__builtin_memset(connection, 0, sizeof(*connection));
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
-	if (!frontend && !shares_replies(packet, &scratch->reservation.reverse, family))
-		return no_frontend(ctx, packet, &key, family);
-	connection = &scratch->connection;
-	__builtin_memset(connection, 0, sizeof(*connection));
+	if (packet->frontend == FRONTEND_NOT_ASKED)
+		packet->frontend = frontend_may_have(key.key.addr_be) ? frontend_index(&key) :
+									(__u32)FRONTEND_NONE;
+	frontend = frontend_value(packet->frontend);
+	verdict = CHOSEN;
+	if (!frontend && *packet_kind(packet, family) & PACKET_ECHO)
+		verdict = echo_of_nobody(ctx, packet, scratch, family);
+	else if (!frontend && shares_replies(packet, &scratch->reservation.reverse, family))
+		connection->masquerade = masquerade_of(
+			ctx, packet, tuple_dst(&packet->tuple, family), scratch, family);
+	else if (!frontend)
+		verdict = no_frontend(ctx, packet, &key, scratch, family);
+	if (verdict != CHOSEN)
+		return verdict;
 	connection->hash = connection_hash(&packet->tuple, family);
 	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
 	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
@@ -317,7 +370,7 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 					  int *verdict, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
-	const struct connection *connection;
+	struct connection *connection;
 	enum reason reason;
 
 	*verdict = CTX_DROP;
@@ -336,13 +389,18 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 	} else {
 		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
 	}
+	if (config.network_model && connection->masquerade) {
+		reason = masquerade_source(scratch, flow_body(&flow->answer, family), reason,
+					   family);
+		addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
+	}
 	if (reason == REASON_COUNT)
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);
 	if (reason == REASON_COUNT) {
 		count_connection(connection->service_id);
 		return 1;
 	}
-	*verdict = drop(ctx, reason);
+	*verdict = reason == REASON_NOT_OURS ? pass(ctx, reason) : drop(ctx, reason);
 	return 0;
 }
 
@@ -368,7 +426,7 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow,
 {
 	const __u8 seen = meta_seen(flow->meta);
 
-	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	if (!is_opening(packet))
 		return 0;
 	return seen_closed(seen) || (seen_reset(seen) && !endpoint_remains(flow, family));
 }
@@ -407,12 +465,15 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 	if (!from_pod && is_stranger(ctx, ip, &verdict, family))
 		return verdict;
 	packet.from_pod = from_pod;
+	packet.frontend = FRONTEND_NOT_ASKED;
 	if (!parse_plain(ctx, ip, &packet, family)) {
 		verdict = unparsed(ctx, &packet, family);
 		if (verdict != UNUSUAL)
 			return verdict;
 	}
-	found = find_flow(&packet, &flow, family);
+	if (is_opening(&packet))
+		fetch_flows(&packet, family);
+	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {

@@ -80,6 +80,26 @@ static __always_inline int rewrite_sctp(ctx_t *ctx, struct packet *packet, union
 	return rewrite_addresses(ctx, flow, hop, family);
 }
 
+/* An echo: its identifier, and what that and the addresses change in its checksum, which has a
+ * pseudo header with ICMPv6 alone. */
+static __always_inline int rewrite_echo(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					int hop, int family)
+{
+	const struct flow_body *body = flow_body(flow, family);
+	const int reply = *tuple_dst_port(&packet->tuple, family) != 0;
+	__u32 l4 = packet->l4_offset;
+	struct echo_header echo;
+
+	if (l4 > MAX_HEADERS * 4 || ctx_load(ctx, l4, &echo, sizeof(echo)))
+		return -1;
+	echo.id_be = reply ? *flow_dst_port(flow, family) : *flow_src_port(flow, family);
+	checksum_update(&echo.checksum,
+			(__u32)body->port_csum + (family == FAMILY_IPV6 ? body->addr_csum : 0));
+	if (ctx_store(ctx, l4, &echo, sizeof(echo)))
+		return -1;
+	return rewrite_addresses(ctx, flow, hop, family);
+}
+
 /* The sum of the pseudo header, not folded (RFC 9293, 3.1; RFC 8200, 8.1). */
 static __always_inline __u64 pseudo_sum(struct packet *packet, int family)
 {

@@ -20,6 +20,14 @@ enum {
 	QUOTE_MAX = 128,
 };
 
+/* As what pods' packets leave the cluster's network: masquerade.h. */
+enum masquerade {
+	MASQUERADE_NOT = 0,
+	MASQUERADE_SOURCE,  /* with the node's address */
+	MASQUERADE_KNOWN,   /* the same, if their connection's other direction is there */
+	MASQUERADE_INBOUND, /* as they are: they answer a connection from outside */
+};
+
 /* A connection to be made. */
 struct connection {
 	__be32 src_be[4]; /* after translation */
@@ -29,7 +37,8 @@ struct connection {
 	__u8 flags; /* enum flow_flag: what both directions have */
 	__u32 backend_id;
 	__u32 service_id;
-	__u32 pad2;
+	__u8 masquerade; /* enum masquerade */
+	__u8 pad[3];
 	__u64 hash;
 };
 
@@ -44,10 +53,13 @@ struct reservation {
 	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
 	__u8 found;  /* the reverse flow was there already */
-	__u8 doubtful;    /* a flow with a RST has one of the tuples: with the n-th port */
+	__u8 doubtful;    /* a flow that may give way has one of the tuples: with the n-th port */
 	__u8 last_resort; /* such a flow gives way */
 	__u8 flags;	  /* enum flow_flag: what both directions have */
-	__u8 pad[2];
+	__u8 tries_own;	  /* 1: the client's own port comes first */
+	__u8 gave_up;	  /* before all ports were tried */
+	__u8 only_known;  /* the reverse flow is there already, or the packet is nobody's */
+	__u8 pad[3];
 	__u32 doubtful_n;
 	__u32 first; /* what the search counts from */
 };
@@ -108,6 +120,9 @@ struct scratch {
 	struct reservation reservation;
 	struct affinity_search affinity_search;
 	struct source_range_key source_range;
+	struct masquerade_range_key masquerade_range;
+	struct port_shortage_key shortage_key;
+	struct port_shortage shortage;
 	struct flow other; /* somebody else's, looked at in passing */
 	struct bpf_fib_lookup route;
 	struct bpf_sock_tuple socket;

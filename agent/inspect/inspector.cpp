@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "agent/inspect/masquerade.h"
 #include "agent/inspect/names.h"
 #include "agent/inspect/selector.h"
 #include "agent/inspect/sockets.h"
@@ -54,7 +55,11 @@ Result<v1::Status> Inspector::status() const {
   if (!usage) return usage.error();
   auto node = maps_.read_node_state();
   if (!node) return node.error();
-  return status_of_maps(*contents, *usage, *node);
+  auto counters = maps_.read_counters();
+  if (!counters) return counters.error();
+  v1::Status status = status_of_maps(*contents, *usage, *node);
+  add_flow_tables(maps_.flow_tables(), *usage, *counters, status);
+  return status;
 }
 
 Result<v1::ServiceList> Inspector::list_services() const {
@@ -119,6 +124,26 @@ Result<v1::MaglevInfo> Inspector::show_maglev(const std::string& service) const 
   auto ids = select_services(*contents, service);
   if (!ids) return ids.error();
   return inspect::show_maglev(*contents, *ids, service);
+}
+
+Result<v1::MasqueradeInfo> Inspector::show_masquerade(size_t most) const {
+  auto node = maps_.read_node_state();
+  if (!node) return node.error();
+  auto ranges = maps_.read_masquerade_ranges();
+  if (!ranges) return ranges.error();
+  auto addresses = maps_.read_egress_addresses();
+  if (!addresses) return addresses.error();
+  auto shortages = maps_.read_port_shortages();
+  if (!shortages) return shortages.error();
+  auto counters = maps_.read_counters();
+  if (!counters) return counters.error();
+  MasqueradeView view(*node);
+  auto add = [&](const auto& flow) {
+    view.add(flow);
+    return true;
+  };
+  if (auto s = maps_.each_flow(add, add); !s) return s.error();
+  return view.finish(*ranges, *addresses, *shortages, *counters, device_name, most);
 }
 
 Result<v1::Stats> Inspector::read_stats(bool all) const {

@@ -36,6 +36,8 @@ class Inspector {
   Result<v1::SocketList> list_sockets() const;
   Result<v1::AffinityList> list_affinity() const;
   Result<v1::MaglevInfo> show_maglev(const std::string& service) const;
+  // `most`: remote ends to list.
+  Result<v1::MasqueradeInfo> show_masquerade(size_t most) const;
   Result<v1::Stats> read_stats(bool all) const;
   Result<v1::Status> map_usage() const;  // `maps` alone
 

@@ -15,6 +15,9 @@ std::string protocol_name(uint8_t protocol) {
       return "UDP";
     case IPPROTO_SCTP:
       return "SCTP";
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return "ICMP";
     default:
       return std::to_string(protocol);
   }

@@ -14,7 +14,7 @@
 
 namespace maglane::inspect {
 
-std::string protocol_name(uint8_t protocol);    // "TCP", "UDP"
+std::string protocol_name(uint8_t protocol);    // "TCP", "UDP", "SCTP", "ICMP"
 std::string frontend_type_name(uint8_t type);   // "cluster-ip"...
 std::string mac_name(const uint8_t (&mac)[6]);  // "02:00:00:00:00:01"
 Family family_of(uint8_t family);               // what is not FAMILY_IPV6 is taken for IPv4

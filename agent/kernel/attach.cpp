@@ -166,7 +166,7 @@ TcKind probe_tc_kind(const DataPlane& data_plane) {
 Attacher::Attacher(Bpffs bpffs, std::shared_ptr<const DataPlane> data_plane, XdpPolicy policy, TcKind tc)
     : bpffs_(std::move(bpffs)), data_plane_(std::move(data_plane)), policy_(policy), tc_(tc) {}
 
-Status Attacher::attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints) {
+Status Attacher::attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints, bool masquerades) {
   retry_ = retry;
   attachments_.clear();
   if (retry) xdp_failed_.clear();
@@ -176,8 +176,15 @@ Status Attacher::attach(std::vector<WantedDevice> wanted, bool retry, bool node_
   };
   note(enter_devices(wanted));
   const std::vector<ExistingAttachment> existing = read_existing(bpffs_);
-  for (const ExistingAttachment& entry : existing) node_endpoints |= entry.hook == Hook::tc_egress;
-  for (WantedDevice& device : wanted) device.egress = node_endpoints;
+  const auto is_uplink = [&](uint32_t ifindex) {
+    return std::any_of(wanted.begin(), wanted.end(), [&](const WantedDevice& device) {
+      return device.ifindex == ifindex && device.role == Role::uplink;
+    });
+  };
+  for (const ExistingAttachment& entry : existing)
+    node_endpoints |= entry.hook == Hook::tc_egress && !(masquerades && is_uplink(entry.ifindex));
+  for (WantedDevice& device : wanted)
+    device.egress = node_endpoints || (masquerades && device.role == Role::uplink);
   for (const AttachStep& step : plan_attachments(existing, wanted, policy_, tc_)) {
     note(std::visit(
         [this](const auto& s) {

@@ -39,8 +39,10 @@ class Attacher {
   // error, after all that is possible was done; a device that is gone by then is not. XDP that failed on a
   // device is tried again only with `retry`, as an attempt may disturb the link. `node_endpoints`:
   // there are endpoints in the node's own network, whose replies are to be met at tc egress; once
-  // there were, that stays, since connections to them may be open.
-  Status attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints = false);
+  // there were, that stays, since connections to them may be open. `masquerades`: pods have ports of the
+  // node's, beside which its own sockets are looked after at tc egress of uplinks.
+  Status attach(std::vector<WantedDevice> wanted, bool retry, bool node_endpoints = false,
+                bool masquerades = false);
 
   const std::vector<Attachment>& attachments() const { return attachments_; }
 

@@ -11,32 +11,17 @@
 namespace maglane {
 namespace {
 
-// Seconds. Established, half-closed and UDP as kube-proxy and netfilter have them
-// (nf_conntrack_tcp_timeout_*, --conntrack-tcp-timeout-close-wait 1h), since clients'
-// keep-alives are tuned to those. A closed flow is kept only to answer what is still in
-// flight; its port may be taken again at once.
-struct TimeoutSeconds {
-  uint32_t tcp_syn = 60;
-  uint32_t tcp_established = 86400;
-  uint32_t tcp_fin = 3600;
-  uint32_t tcp_closed = 30;
-  uint32_t udp = 30;
-  uint32_t udp_replied = 120;
-  // Neither end has said anything more for so long: as netfilter gives up on unanswered
-  // retransmissions (nf_conntrack_tcp_timeout_max_retrans).
-  uint32_t tcp_reset = 300;
-};
-
 // ICMP errors a second and CPU, as Linux limits its own (net.ipv4.icmp_msgs_per_sec).
 constexpr uint32_t kRefusalsPerSecond = 1000;
 
-abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
-  auto slots = [&](uint64_t seconds) {
-    return static_cast<uint32_t>(std::max<uint64_t>(2, (seconds * hz) >> shift));
-  };
-  TimeoutSeconds t;
-  return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin), slots(t.tcp_closed),
-          slots(t.udp),     slots(t.udp_replied),     slots(t.tcp_reset), 0};
+// A slot that has just begun counts as one: with fewer than two, the shortest would be none at all.
+abi::timeouts timeouts_in_slots(const abi::timeouts& seconds, uint32_t hz, uint32_t shift) {
+  abi::timeouts slots{};
+  for (const TimeoutOption& option : kTimeouts) {
+    slots.*option.member =
+        static_cast<uint32_t>(std::max<uint64_t>(2, (uint64_t{seconds.*option.member} * hz) >> shift));
+  }
+  return slots;
 }
 
 Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {
@@ -115,6 +100,40 @@ std::string_view to_string(SocketTranslation translation) {
   return "";
 }
 
+std::string_view to_string(MasqueradeModel model) {
+  switch (model) {
+    case MasqueradeModel::none:
+      return "none";
+    case MasqueradeModel::kubenet:
+      return "kubenet";
+    case MasqueradeModel::azure_cni:
+      return "azure-cni";
+    case MasqueradeModel::custom:
+      return "custom";
+  }
+  return "";
+}
+
+std::vector<PortRange> ports_beside(const PortRange& local, const PortRange& node_ports) {
+  std::vector<PortRange> runs = {{1024, 65535}};
+  for (const PortRange& taken : {local, node_ports}) {
+    std::vector<PortRange> left;
+    for (const PortRange& run : runs) {
+      if (!run.overlaps(taken)) left.push_back(run);
+      if (!run.overlaps(taken)) continue;
+      if (run.first < taken.first) left.push_back({run.first, static_cast<uint16_t>(taken.first - 1)});
+      if (taken.last < run.last) left.push_back({static_cast<uint16_t>(taken.last + 1), run.last});
+    }
+    runs = std::move(left);
+  }
+  std::stable_sort(runs.begin(), runs.end(), [](const PortRange& a, const PortRange& b) {
+    return a.last - a.first > b.last - b.first;
+  });
+  if (runs.size() > 2) runs.resize(2);
+  std::sort(runs.begin(), runs.end());
+  return runs;
+}
+
 Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint32_t hz, const abi::table_seed& seed,
                                           uint64_t netns_cookie) {
   abi::node_config config{};
@@ -125,6 +144,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.masquerade_all = options.masquerade_all;
   config.refusals_per_second = kRefusalsPerSecond;
   config.socket_translation = static_cast<uint8_t>(options.socket_translation);
+  config.network_model = static_cast<uint8_t>(options.network_model);
   config.netns_cookie = netns_cookie;
   config.pods_by = static_cast<uint8_t>(options.pods_by);
   if (options.snat_ports.empty() || options.snat_ports.size() > std::size(config.snat_port_min)) {
@@ -138,7 +158,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.seed = seed;
   config.flow_buckets4 = config.flow_buckets6 = options.flow_buckets();
   config.frontend_buckets = options.frontend_buckets();
-  config.timeouts = timeouts_in_slots(hz, config.slot_shift);
+  config.timeouts = timeouts_in_slots(options.timeout_seconds, hz, config.slot_shift);
   if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s)
     return s.error();
   if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr");

@@ -10,6 +10,7 @@
 
 #include "agent/base/ip.h"
 #include "agent/base/result.h"
+#include "agent/kernel/timeouts.h"
 #include "bpf/abi.h"
 
 namespace maglane {
@@ -31,11 +32,24 @@ enum class SocketTranslation : uint8_t {
 };
 std::string_view to_string(SocketTranslation translation);  // "off", "host", "all"
 
+// What pods send to the outside of the cluster's network: --network-model.
+enum class MasqueradeModel : uint8_t {
+  none = abi::NETWORK_NONE,
+  kubenet = abi::NETWORK_KUBENET,
+  azure_cni = abi::NETWORK_AZURE_CNI,
+  custom = abi::NETWORK_CUSTOM
+};
+std::string_view to_string(MasqueradeModel model);  // "none", "kubenet", "azure-cni", "custom"
+
+// Ports from 1024 on that are in neither range, in one or two runs: the longest. None, if there are none.
+std::vector<PortRange> ports_beside(const PortRange& local, const PortRange& node_ports);
+
 struct DataPlaneOptions {
   bool ipv4 = true;
   bool ipv6 = true;
   bool masquerade_all = false;
   SocketTranslation socket_translation = SocketTranslation::host;
+  MasqueradeModel network_model = MasqueradeModel::none;
   std::vector<PortRange> snat_ports = {{1024, 29999}, {61000, 65535}};  // one or two
   std::vector<Cidr> pod_cidrs;
   std::vector<Cidr> service_cidrs;
@@ -44,6 +58,7 @@ struct DataPlaneOptions {
   uint32_t flow_entries = 524288;       // of each family, rounded up to whole buckets; a connection takes two
   uint32_t maglev_entries = 16U << 20;  // a multiple of MAGLEV_LINE_ENTRIES
   uint32_t frontends = 131072;
+  abi::timeouts timeout_seconds = default_timeout_seconds();
 
   // Buckets of the tables.
   uint32_t flow_buckets() const;

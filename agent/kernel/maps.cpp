@@ -42,6 +42,9 @@ constexpr std::array<MapShape, kMapCount> kShapes = {{
     {"service_counters", sizeof(uint32_t), sizeof(abi::service_counter)},
     {"counters", sizeof(uint32_t), sizeof(abi::counter)},
     {"sockets", sizeof(abi::socket_key), sizeof(abi::socket_peer)},
+    {"masquerade_ranges", sizeof(abi::masquerade_range_key), sizeof(uint32_t)},
+    {"egress_addresses", sizeof(uint32_t), sizeof(abi::egress_address)},
+    {"port_shortages", sizeof(abi::port_shortage_key), sizeof(abi::port_shortage)},
 }};
 
 // The kernel spaces the values of an array by 8 bytes; mapped memory is read as C arrays.
@@ -65,7 +68,8 @@ void end_strings(abi::service_info& info) {
 
 bool is_mapped(size_t map) {
   return map != kServices && map != kDevices && map != kCounters && map != kSourceRanges && map != kAffinity &&
-         map != kGoneEndpoints && map != kSockets;
+         map != kGoneEndpoints && map != kSockets && map != kMasqueradeRanges && map != kEgressAddresses &&
+         map != kPortShortages;
 }
 
 // Of a flow of UDP through a service: where it leads.
@@ -284,6 +288,10 @@ uint64_t bytes_of(const BpfMap& map, const MapShape& shape) {
 }
 
 }  // namespace
+
+std::array<FlowTableUse, 2> PinnedMaps::flow_tables() const {
+  return {use_of_flows4(impl_->flows4), use_of_flows6(impl_->flows6)};
+}
 
 Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   std::vector<MapInfo> infos;

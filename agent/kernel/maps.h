@@ -5,15 +5,19 @@
 // with the agent dead, removes flows). The only place besides kernel/ that knows map names.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "agent/base/ip.h"
 #include "agent/base/result.h"
 #include "agent/kernel/flow_bits.h"
 #include "agent/kernel/flow_table.h"
@@ -28,6 +32,21 @@ struct MapInfo {
   uint32_t used = 0;
   uint32_t capacity = 0;
   uint64_t bytes = 0;  // that the kernel allocated, where it says so, else computed
+};
+
+// The node's addresses on an uplink.
+struct EgressAddress {
+  uint32_t ifindex = 0;
+  std::optional<IpAddress> ipv4, ipv6;
+  auto operator<=>(const EgressAddress&) const = default;
+};
+
+// A remote end towards which all source ports were taken.
+struct PortShortage {
+  IpAddress remote, source;
+  uint16_t port = 0;
+  uint8_t protocol = 0;
+  uint64_t packets = 0;  // dropped, ever
 };
 
 struct AffinityEntry {
@@ -75,6 +94,13 @@ class PinnedMaps {
   // Clients that session affinity holds to an endpoint, in no order.
   Result<std::vector<AffinityEntry>> read_affinity() const;
 
+  // Masquerade. The lists are what there is to be, all of it.
+  Status write_masquerade_ranges(const std::set<Cidr>& ranges);
+  Status write_egress_addresses(const std::vector<EgressAddress>& addresses);
+  Result<std::set<Cidr>> read_masquerade_ranges() const;
+  Result<std::vector<EgressAddress>> read_egress_addresses() const;
+  Result<std::vector<PortShortage>> read_port_shortages() const;
+
   // What forgets the bits of flows that are gone; see flow_bits.h for `interval`. To be used for
   // as long as this lives. REQUIRES: not opened for reading only
   FlowBits flow_bits(std::chrono::seconds interval);
@@ -83,7 +109,7 @@ class PinnedMaps {
   Result<std::vector<abi::counter>> read_counters() const;
 
   Result<abi::node_state> read_node_state() const;
-  // Epoch and addresses: the rest has other writers.
+  // Epoch, addresses and what is for people: the rest has other writers.
   Status write_node_state(const abi::node_state& state);
 
   // The flow clock: the present slot, and how long a slot lasts. From the pinned program
@@ -92,6 +118,8 @@ class PinnedMaps {
   Result<Clock> read_clock() const;
 
   Result<std::vector<MapInfo>> usage() const;
+  // The flow tables, of IPv4 and IPv6.
+  std::array<FlowTableUse, 2> flow_tables() const;
 
  private:
   struct Impl;

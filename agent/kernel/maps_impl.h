@@ -32,6 +32,9 @@ enum MapIndex {
   kServiceCounters,
   kCounters,
   kSockets,
+  kMasqueradeRanges,
+  kEgressAddresses,
+  kPortShortages,
   kMapCount
 };
 

@@ -312,6 +312,12 @@ std::set<IpAddress> NetworkModel::local_addresses() const {
   return addresses;
 }
 
+bool NetworkModel::has_address(uint32_t ifindex, const IpAddress& address) const {
+  return std::any_of(addresses_.begin(), addresses_.end(), [&](const InterfaceAddress& a) {
+    return a.ifindex == ifindex && a.address == address;
+  });
+}
+
 std::optional<IpAddress> NetworkModel::global_address(uint32_t ifindex, Family family) const {
   for (const InterfaceAddress& a : addresses_) {
     if (a.ifindex == ifindex && a.address.family() == family && a.global && a.preferred) return a.address;

@@ -73,6 +73,7 @@ class NetworkModel {
   std::vector<Link> default_route_devices() const;
   // Addresses of all devices but loopback's own (127.0.0.0/8, ::1), in no tentative state.
   std::set<IpAddress> local_addresses() const;
+  bool has_address(uint32_t ifindex, const IpAddress& address) const;
   // The first preferred global address of a family on a device.
   std::optional<IpAddress> global_address(uint32_t ifindex, Family family) const;
 

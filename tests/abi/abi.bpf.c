@@ -18,9 +18,11 @@ enum reason abi_reason SEC(".data");
 enum hook abi_hook SEC(".data");
 enum remove_result abi_remove_result SEC(".data");
 enum socket_kind abi_socket_kind SEC(".data");
+enum network_model abi_network_model SEC(".data");
 enum socket_translation abi_socket_translation SEC(".data");
 struct forget_call abi_forget_call SEC(".data");
 struct expire_call abi_expire_call SEC(".data");
+struct adopt_call abi_adopt_call SEC(".data");
 struct clock_call abi_clock_call SEC(".data");
 struct remove_call abi_remove_call SEC(".data");
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "agent/masquerade.h"
 #include "agent/plan/diff.h"
 #include "tests/contract/lab.h"
 #include "tests/packets/cluster.h"
@@ -54,12 +55,7 @@ class Writer {
   void operator()(const DeleteSourceRange& gone) { maps_.erase_key("source_ranges", gone.key); }
   void operator()(const ForgetEndpoint& gone) {
     maps_.put_value("gone_endpoints", gone.endpoint, uint32_t{1});
-    for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-      abi::forget_call call{};
-      call.family = family;
-      call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(maps_, "flows4").size());
-      maps_.forget(call);
-    }
+    forget_all(maps_);
     maps_.erase_key("gone_endpoints", gone.endpoint);
   }
 
@@ -84,6 +80,12 @@ Result<AgentOptions> AgentOptions::parse(const std::vector<std::string>& flags) 
       const auto cidr = Cidr::parse(value);
       if (!cidr) return cidr.error().in(flag);
       options.node_port_addresses.push_back(*cidr);
+    } else if (name == "vnet-cidr") {
+      const auto cidr = Cidr::parse(value);
+      if (!cidr) return cidr.error().in(flag);
+      options.vnet_cidrs.push_back(*cidr);
+    } else if (name == "network-model" && (value == "kubenet" || value == "azure-cni")) {
+      options.network_model = value == "kubenet" ? MasqueradeModel::kubenet : MasqueradeModel::azure_cni;
     } else {
       return Error{fmt::format("\"{}\": no option that traces know", flag)};
     }
@@ -94,6 +96,7 @@ Result<AgentOptions> AgentOptions::parse(const std::vector<std::string>& flags) 
 abi::node_config AgentOptions::config() const {
   DataPlaneOptions options;
   options.masquerade_all = masquerade_all;
+  options.network_model = network_model;
   for (const char* cidr : kLabPodCidrs) options.pod_cidrs.push_back(*Cidr::parse(cidr));
   for (const char* cidr : kLabServiceCidrs) options.service_cidrs.push_back(*Cidr::parse(cidr));
   const abi::node_config still = default_config();
@@ -149,8 +152,22 @@ void put_node(Maps& maps, const abi::node_config& config, const IpAddress& ipv4,
   state.abi_version = abi::MAGLANE_ABI_VERSION;
   state.seed = config.seed;
   maps.put_value("node_state", uint32_t{0}, state);
-  for (const auto& device : maps.network().devices())
+  abi::egress_address egress{state.addr4_be, {}};
+  ipv6.to_be(egress.addr6_be);
+  for (const auto& device : maps.network().devices()) {
     maps.put_value("devices", device.index, abi::device{device.flags});
+    if (device.flags & abi::DEVICE_UPLINK) maps.put_value("egress_addresses", device.index, egress);
+  }
+}
+
+void put_masquerade(Maps& maps, const AgentOptions& options, const ClusterModel& model) {
+  Config config;
+  config.network_model = options.network_model;
+  config.vnet_cidrs = options.vnet_cidrs;
+  for (const char* cidr : kLabPodCidrs) config.pod_cidrs.push_back(*Cidr::parse(cidr));
+  for (const char* cidr : kLabServiceCidrs) config.service_cidrs.push_back(*Cidr::parse(cidr));
+  for (const Cidr& range : masquerade_ranges(config, &model, nullptr))
+    maps.put_value("masquerade_ranges", masquerade_range_key(range.to_string()), uint32_t{1});
 }
 
 void empty_flow_tables(Maps& maps) {

@@ -20,7 +20,10 @@ namespace maglane::test {
 struct AgentOptions {
   bool masquerade_all = false;
   std::vector<Cidr> node_port_addresses;
-  // From an agent's flags, without dashes: "masquerade-all", "node-port-addresses CIDR".
+  MasqueradeModel network_model = MasqueradeModel::none;
+  std::vector<Cidr> vnet_cidrs;
+  // From an agent's flags, without dashes: "masquerade-all", "node-port-addresses CIDR", "network-model
+  // MODEL", "vnet-cidr CIDR".
   static Result<AgentOptions> parse(const std::vector<std::string>& flags);
 
   // The constants, with tables for a test; time stands still (default_config()).
@@ -53,6 +56,8 @@ class TestAgent {
 
 // REQUIRES: no packet is under way.
 void apply(const std::vector<Operation>& operations, DataPlane& plane, const abi::node_config& config);
+// Who sees pods' own addresses, as the product has it.
+void put_masquerade(Maps& maps, const AgentOptions& options, const ClusterModel& model);
 // The node's own state and its devices.
 void put_node(Maps& maps, const abi::node_config& config, const IpAddress& ipv4, const IpAddress& ipv6, uint32_t epoch);
 void empty_flow_tables(Maps& maps);

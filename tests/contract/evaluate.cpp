@@ -62,6 +62,15 @@ Answer without_frontend(const MapContents& contents, const NewConnection& connec
   return refusal(Answer::Kind::pass);
 }
 
+// Conformance 19: what a pod of this node sends to nobody of the cluster, nor of its virtual network.
+bool leaves_masqueraded(const AgentOptions& options, const LabHost& source, const std::string& node,
+                        const IpAddress& destination) {
+  if (options.network_model == MasqueradeModel::none || !source.is_pod() || source.node != node) return false;
+  const LabHost* host = lab_host(destination);
+  if (host && !host->node.empty()) return false;  // a pod or a node
+  return std::ranges::none_of(options.vnet_cidrs, [&](const Cidr& cidr) { return cidr.contains(destination); });
+}
+
 class ModelNode final : public TraceNode {
  public:
   ModelNode(const std::string& name, const AgentOptions& options)
@@ -83,6 +92,11 @@ class ModelNode final : public TraceNode {
     const IpAddress& source = question.source.of(question.destination.address.family());
     Answer answer = evaluate(contents_, config_, {source, question.destination, question.protocol, from_pod,
                                                   question.source.name == name_});
+    if (answer.kind == Answer::Kind::pass &&
+        leaves_masqueraded(options_, question.source, name_, question.destination.address)) {
+      answer.kind = Answer::Kind::endpoints;
+      answer.endpoints[question.destination] = true;
+    }
     if (answer.affinity_of) hold(answer, held_[{answer.affinity_of, source}]);
     return answer;
   }

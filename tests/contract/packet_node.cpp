@@ -24,6 +24,7 @@ class PacketNode final : public TraceNode {
   void start(const ClusterModel& model) override {
     agent_ = std::make_unique<TestAgent>(name_, options_);
     agent_->update(model);
+    model_ = model;
     ports_.clear();
     flows_.clear();
     addresses_.reset();
@@ -33,6 +34,7 @@ class PacketNode final : public TraceNode {
 
   void change(const ClusterModel& model) override {
     const auto operations = agent_->update(model);
+    model_ = model;
     pending_.insert(pending_.end(), operations.begin(), operations.end());
   }
 
@@ -87,6 +89,7 @@ class PacketNode final : public TraceNode {
     const LabHost& self = *lab_host(name_);
     plane_.reset(config_);
     put_node(plane_, config_, self.ipv4, self.ipv6, 1);
+    put_masquerade(plane_, options_, model_);
     apply(agent_->from_scratch(), plane_, config_);
     for (const auto& [table, bytes] : flows_) std::ranges::copy(bytes, plane_.memory(table).begin());
     if (addresses_) plane_.put("flow_bits", &kZero, addresses_->data());
@@ -184,6 +187,7 @@ class PacketNode final : public TraceNode {
   const Mode mode_;
   DataPlane& plane_;
   std::unique_ptr<TestAgent> agent_;
+  ClusterModel model_;
   uint64_t session_ = 0;  // counts the starts of this node
   uint64_t programmed_ = 0;  // the one that the data plane is for
   std::map<std::string, Bytes> flows_;  // natively, while another node is in place

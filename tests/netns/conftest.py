@@ -29,7 +29,7 @@ def base_manifests(directory):
 
 def remove_abandoned_labs():
     """Of runs that were killed before they could clean up."""
-    names = {match[1] for name in os.listdir("/run/netns") if (match := re.match(r"(mt(\d+))-", name))
+    names = {match[1] for name in os.listdir("/run/netns") if (match := re.match(r"(mt(\d+)[a-z]?)-", name))
              and not os.path.exists(f"/proc/{match[2]}")} if os.path.isdir("/run/netns") else ()
     for name in names:
         lab_module.Lab(name).command("down")

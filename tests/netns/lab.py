@@ -24,6 +24,7 @@ HOSTS = ("client",) + NODES + PODS
 # As in tools/lab.d/plan.sh.
 ADDRESSES = {
     "client": ("192.168.100.10", "fd00:100::10"),
+    "outside": ("203.0.113.10", "2001:db8:99::10"),  # in the shapes that have it
     "node-a": ("192.168.100.1", "fd00:100::1"),
     "node-b": ("192.168.100.2", "fd00:100::2"),
     "pod-a1": ("10.244.1.11", "fd00:10:244:1::11"),
@@ -99,8 +100,8 @@ class Connection:
 
 
 class Lab:
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, hosts=HOSTS):
+        self.name, self.hosts = name, hosts
         self.environment = {**os.environ, "MAGLANE_LAB": name}
         self.run_directory = pathlib.Path("/run/maglane-lab") / name
         self.bpffs = pathlib.Path("/sys/fs/bpf/maglane-lab") / name
@@ -162,7 +163,7 @@ class Lab:
     def checksum_errors(self):
         """Packets that arrived with a bad checksum: {(host, counter): number} where not zero."""
         errors = {}
-        for host in HOSTS:
+        for host in self.hosts:
             with self.inside(host):
                 snmp = pathlib.Path("/proc/thread-self/net/snmp").read_text().splitlines()
                 snmp6 = pathlib.Path("/proc/thread-self/net/snmp6").read_text().splitlines()

@@ -46,6 +46,16 @@ abi::source_range_key source_range_key(uint32_t service_id, const std::string& t
   return key;
 }
 
+abi::masquerade_range_key masquerade_range_key(const std::string& text) {
+  const auto cidr = Cidr::parse(text);
+  if (!cidr) std::abort();
+  abi::masquerade_range_key key{};
+  key.prefix_bits = abi::MASQUERADE_RANGE_BITS + cidr->length();
+  key.family = static_cast<uint32_t>(cidr->family());
+  cidr->address().to_be(key.addr_be);
+  return key;
+}
+
 abi::node_config default_config() {
   abi::node_config config{};
   // A slot that outlasts any test, so that stamps change only where a case changes them.
@@ -57,7 +67,10 @@ abi::node_config default_config() {
   config.snat_port_count[0] = 5000;
   config.snat_port_min[1] = 61000;
   config.snat_port_count[1] = 4000;
-  config.timeouts = {10, 100, 20, 2, 5, 50, 30, 0};
+  config.timeouts = {.tcp_syn_sent = 12, .tcp_syn_recv = 10, .tcp_established = 100, .tcp_fin_wait = 18,
+                     .tcp_close_wait = 20, .tcp_last_ack = 3, .tcp_time_wait = 4, .tcp_close = 2,
+                     .tcp_unacknowledged = 30, .udp = 5, .udp_stream = 50, .icmp = 6, .sctp_cookie_wait = 7,
+                     .sctp_established = 60, .sctp_shutdown = 8, .sctp_closed = 2, .sctp_heartbeat_sent = 9, .pad = 0};
   config.pod_cidrs[0] = prefix("10.0.0.0/8");
   config.pod_cidrs[1] = prefix("fd00::/12");
   config.service_cidrs[0] = prefix("172.20.0.0/16");
@@ -184,6 +197,26 @@ void Cluster::program_node(Maps& plane) const {
   plane.put_value("node_state", uint32_t{0}, state);
   for (const auto& device : plane.network().devices())
     plane.put_value("devices", device.index, abi::device{device.flags});
+  program_masquerade(plane);
+}
+
+// An uplink's own addresses, which the network gives it first.
+void Cluster::program_masquerade(Maps& plane) const {
+  for (const auto& device : plane.network().devices()) {
+    if (!(device.flags & abi::DEVICE_UPLINK)) continue;
+    abi::egress_address egress{};
+    for (const auto& text : device.addresses) {
+      const IpAddress address = ip(text.substr(0, text.find('/')));
+      uint32_t be[4] = {};
+      address.to_be(be);
+      if (address.family() == Family::ipv4)
+        egress.addr4_be = be[0];
+      else
+        std::copy(std::begin(be), std::end(be), egress.addr6_be);
+    }
+    plane.put_value("egress_addresses", device.index, egress);
+  }
+  for (const auto& range : not_masqueraded) plane.put_value("masquerade_ranges", masquerade_range_key(range), uint32_t{1});
 }
 
 void Cluster::program(Maps& plane) const {

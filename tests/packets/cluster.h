@@ -36,6 +36,7 @@ struct FrontendFixture {
 abi::node_config default_config();
 
 abi::source_range_key source_range_key(uint32_t service_id, const std::string& range);
+abi::masquerade_range_key masquerade_range_key(const std::string& range);
 
 class Cluster {
  public:
@@ -49,6 +50,8 @@ class Cluster {
   std::vector<std::string> node_pod_cidrs;
   // The agent's word that next hops do not depend on the source (abi::node_state::shared_hops).
   uint32_t shared_hops = 0;
+  // Destinations that see a pod's own address, where config.network_model says so.
+  std::vector<std::string> not_masqueraded;
 
   // The same endpoints for everyone.
   Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);
@@ -83,6 +86,7 @@ class Cluster {
   void program_backends(Maps& plane) const;
   void program_frontends(Maps& plane) const;
   void program_node(Maps& plane) const;
+  void program_masquerade(Maps& plane) const;
 
   using BackendKey = std::pair<uint8_t, HostPort>;
   std::vector<FrontendFixture> frontends_;

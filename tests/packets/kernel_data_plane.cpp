@@ -94,7 +94,7 @@ class KernelDataPlane final : public DataPlane {
   RunResult run(Program program, const Arrival& arrival) override {
     enter();
     const auto before = current_->counters();
-    TestRun test(program == Program::xdp_uplink, arrival);
+    TestRun test(program == Program::xdp_uplink, arrival, program == Program::tc_egress);
     const int error = test.run(current_->program_fd(to_string(program)));
     EXPECT_EQ(error, 0) << "BPF_PROG_TEST_RUN of " << to_string(program) << ": " << std::strerror(-error);
     if (error) return {};

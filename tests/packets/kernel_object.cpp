@@ -186,7 +186,7 @@ std::vector<abi::counter> KernelObject::counters() {
   return all;
 }
 
-TestRun::TestRun(bool at_xdp, const Arrival& arrival) : in_(arrival.frame) {
+TestRun::TestRun(bool at_xdp, const Arrival& arrival, bool leaves) : in_(arrival.frame) {
   // Whole, padding as well: the kernel refuses a context with other bits set.
   std::memset(&xdp_, 0, sizeof xdp_);
   std::memset(&skb_, 0, sizeof skb_);
@@ -197,7 +197,7 @@ TestRun::TestRun(bool at_xdp, const Arrival& arrival) : in_(arrival.frame) {
   xdp_.data_end = options_.data_size_in;
   xdp_.ingress_ifindex = arrival.device;
   skb_.ifindex = arrival.device;
-  skb_.ingress_ifindex = arrival.device;
+  skb_.ingress_ifindex = leaves ? 0 : arrival.device;
   skb_.gso_segs = arrival.gso_segments;
   if (arrival.gso_segments) skb_.gso_size = arrival.gso_size;
   options_.ctx_in = at_xdp ? static_cast<void*>(&xdp_) : &skb_;

@@ -62,8 +62,8 @@ class KernelObject final : public Maps {
 // A frame and its origin, in the form that bpf_prog_test_run_opts takes.
 class TestRun {
  public:
-  // at_xdp: for an XDP program, else for one at tc.
-  TestRun(bool at_xdp, const Arrival& arrival);
+  // at_xdp: for an XDP program, else for one at tc. leaves: at egress, with a packet of the node's own.
+  TestRun(bool at_xdp, const Arrival& arrival, bool leaves = false);
   // Runs `repeat` times on the same frame, which is not restored in between. 0, or -errno.
   int run(int program, uint32_t repeat = 1);
 

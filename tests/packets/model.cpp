@@ -104,7 +104,8 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->doubtful) {
     // The endpoint decides, unless it is none any more; or the connection had gone on since.
     const Connection before = *known;
-    if (check_known(known, reply, packet, arrival, result).empty()) return "";
+    const bool of_a_service = before.frontend != before.endpoint;
+    if ((reply || of_a_service) && check_known(known, reply, packet, arrival, result).empty()) return "";
     *known = before;
     connections_.erase(known);
     return check_new(packet, arrival, result);
@@ -152,6 +153,9 @@ std::string Model::check_later_fragment(const Packet& packet, const Arrival& arr
   bool reply = false;
   const Position known = first == datagrams_.end() ? connections_.end()
                                                    : find(first->second.first, first->second.second, reply);
+  if (known == connections_.end() && masquerades(packet, arrival) && leaves(packet) &&
+      !is_service_address(packet.destination().address))
+    return expect(result, Verdict::drop, REASON_FRAGMENT);  // it would show the pod's address
   if (known == connections_.end())
     return check_unserved(packet.destination().address, REASON_FRAGMENT, result);
   const auto& [source, destination] = first->second;
@@ -214,6 +218,8 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
     if (one.address == to && one.protocol == packet.protocol()) frontend = &one;
     if (one.address.address == to.address && one.type != FRONTEND_NODE_PORT) service_address = true;
   }
+  if (!frontend && !service_address && !is_service_address(to.address) && masquerades(packet, arrival))
+    return check_masqueraded(packet, arrival, result);
   if (!frontend && shares_replies(packet, arrival)) {
     FrontendFixture direct;
     direct.type = FRONTEND_ADDRESS;
@@ -239,6 +245,61 @@ std::string Model::check_new(const Packet& packet, const Arrival& arrival, const
   if ((pod ? frontend->when_empty_for_pods : frontend->when_empty) == EMPTY_DROP)
     return expect(result, Verdict::drop, REASON_NO_LOCAL_ENDPOINT);
   return refuse(REASON_NO_ENDPOINT);
+}
+
+// conformance 19: what a pod sends out of the cluster's network.
+bool Model::masquerades(const Packet& packet, const Arrival& arrival) const {
+  return cluster_.config.network_model != NETWORK_NONE && (network_.device(arrival.device).flags & DEVICE_POD) &&
+         std::none_of(cluster_.not_masqueraded.begin(), cluster_.not_masqueraded.end(), [&](const std::string& range) {
+           return in(range.c_str(), packet.destination().address);
+         });
+}
+
+bool Model::leaves(const Packet& packet) const {
+  const auto hop = network_.next_hop(packet.destination().address);
+  return hop && (network_.device(hop->device).flags & DEVICE_UPLINK);
+}
+
+// By the client's own port where that is free; as the node on the device that it leaves by. A pod's SYN and ACK
+// answer somebody who asked for the pod itself.
+std::string Model::check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result) {
+  const HostPort& to = packet.destination();
+  const HostPort own = packet.source();
+  const auto hop = network_.next_hop(to.address);
+  if (!leaves(packet)) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  if (packet.protocol() == kProtoTcp && !(tcp_flags(packet) & kSyn)) {
+    // Of none that began here, unless its other direction says so.
+    const bool known = std::any_of(connections_.begin(), connections_.end(), [&](const Connection& one) {
+      return one.present[1] && one.key(false) == Ends{own, to};
+    });
+    if (!known) return expect(result, Verdict::pass, REASON_NOT_OURS);
+  }
+  const bool inbound = (tcp_flags(packet) & (kSyn | kAck)) == (kSyn | kAck);
+  const std::string& egress = network_.device(hop->device).addresses[family_ == Family::ipv4 ? 0 : 1];
+  const IpAddress as = inbound ? own.address : ip(egress.substr(0, egress.find('/')));
+  const auto range = source_ports(cluster_.config);
+  if (result.reason == REASON_NO_SOURCE_PORT) {
+    std::vector<uint16_t> ports = range;
+    ports.push_back(own.port);
+    const bool none = std::all_of(ports.begin(), ports.end(), [&](uint16_t port) {
+      return is_taken(to, HostPort(as, port), packet, false);
+    });
+    return none ? "" : "there are free source ports";
+  }
+  if (result.reason == REASON_FLOW_TABLE_FULL)
+    return flows_ + 2 > cluster_.flow_capacity ? "" : "the flow table is not full";
+  const Parsed out = parse(result.frame);
+  const HostPort source(out.source, out.source_port);
+  if (!out.ports || HostPort(out.destination, out.destination_port) != to) return "not sent to where it was for";
+  if (source.address != as) return "wrong source address";
+  const bool from_range = std::find(range.begin(), range.end(), source.port) != range.end();
+  const Position before = holder(to, source);
+  const bool again = before != connections_.end() && before->key(false) == Ends{own, to};
+  if (!again && !is_taken(to, HostPort(as, own.port), packet, false) && source.port != own.port)
+    return "source port changed without need";
+  if (source.port != own.port && !from_range) return "source port out of the range";
+  if (is_taken(to, source, packet, true)) return "source port is taken by a living connection";
+  return check_opened(packet, arrival, result, source, to, "");
 }
 
 // A pod that goes past the service to an endpoint, from a port that it uses through the service.
@@ -298,6 +359,12 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
   if ((translates || is_taken(endpoint, own, packet, true)) && !from_range) return "source port out of the range";
   if (is_taken(endpoint, source, packet, true)) return "source port is taken by a living connection";
+  return check_opened(packet, arrival, result, source, endpoint, frontend.service);
+}
+
+// The connection that a first packet has made, or of which it made a lost direction again.
+std::string Model::check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
+                                const HostPort& source, const HostPort& endpoint, const std::string& service) {
   const Position taken = holder(endpoint, source);
   if (taken != connections_.end()) {
     const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
@@ -305,7 +372,7 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
     if (own_again) return check_known(taken, false, packet, arrival, result);
     connections_.erase(taken);
   }
-  connections_.push_back({packet.source(), packet.destination(), source, endpoint, frontend.service});
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint, service});
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 

@@ -63,6 +63,9 @@ Network::Network() {
   add_route("fd03::/64", kUp1, "fd51::3");
   add_route("198.51.100.0/24", kUp0, "192.168.50.254");
   add_route("2001:db8:c::/48", kUp0, "fd50::254");
+  // More of the outside, by the other uplink.
+  add_route("198.51.101.0/24", kUp1, "192.168.51.3");
+  add_route("2001:db8:d::/48", kUp1, "fd51::3");
   // Pods of many other nodes.
   add_route("10.64.0.0/10", kUp0, "192.168.50.254");
   add_route("fd0a::/64", kUp0, "fd50::254");

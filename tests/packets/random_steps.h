@@ -26,7 +26,7 @@ template <>
 struct rc::Arbitrary<maglane::test::World> {
   static Gen<maglane::test::World> arbitrary() {
     using maglane::test::World;
-    return gen::build<World>(gen::set(&World::shape, gen::inRange<uint32_t>(0, 32)));
+    return gen::build<World>(gen::set(&World::shape, gen::inRange<uint32_t>(0, 64)));
   }
 };
 

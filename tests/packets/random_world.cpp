@@ -117,6 +117,8 @@ StepKind kind_of(const Step& step) {
 Cluster random_cluster(const World& world, uint32_t choice) {
   Cluster cluster;
   cluster.config.masquerade_all = world.masquerade_all();
+  cluster.config.network_model = static_cast<uint8_t>(world.masquerade() ? abi::NETWORK_KUBENET : abi::NETWORK_NONE);
+  cluster.not_masqueraded = {"10.0.0.0/8", "fd00::/12"};
   cluster.config.snat_port_count[0] = 2;
   cluster.config.snat_port_count[1] = 1;
   cluster.flow_capacity = world.small_table() ? 7 : 310;

@@ -34,6 +34,7 @@ struct World {
   bool small_table() const { return shape & 4; }
   bool masquerade_all() const { return shape & 8; }
   bool affinity() const { return shape & 16; }
+  bool masquerade() const { return shape & 32; }  // kubenet
 };
 std::ostream& operator<<(std::ostream& out, const World& world);
 

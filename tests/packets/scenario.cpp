@@ -177,6 +177,16 @@ HostPort Scenario::low_mtu_pod(uint16_t port) const {
   return {ip(v4() ? "10.1.2.10" : "fd01:0:0:2::10"), port};
 }
 
+HostPort Scenario::outside(uint16_t port) const {
+  return {ip(v4() ? "198.51.100.77" : "2001:db8:c::77"), port};
+}
+HostPort Scenario::outside_c(uint16_t port) const {
+  return {ip(v4() ? "198.51.101.77" : "2001:db8:d::77"), port};
+}
+HostPort Scenario::node_c(uint16_t port) const {
+  return {ip(v4() ? "192.168.51.1" : "fd51::1"), port};
+}
+
 Packet Scenario::first(const HostPort& from, const HostPort& to) const {
   if (sctp()) return Packet::sctp(from, to);
   return tcp() ? Packet::tcp(from, to, kSyn).tcp_options({2, 4, 5, 0xb4}) : Packet::udp(from, to);
@@ -249,15 +259,7 @@ abi::expire_call Scenario::expire() {
 
 uint32_t Scenario::forget(const std::vector<abi::service_endpoint>& gone) {
   for (const auto& endpoint : gone) plane.put_value("gone_endpoints", endpoint, uint32_t{1});
-  uint32_t removed = 0;
-  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    abi::forget_call call{};
-    call.family = family;
-    call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
-    plane.forget(call);
-    removed += call.removed;
-  }
-  return removed;
+  return forget_all(plane);
 }
 
 void Scenario::rotate_flow_bits() {
@@ -319,7 +321,8 @@ const std::vector<Case>& all_cases() {
     std::vector<Case> all;
     for (const auto& some :
          {forwarding_cases(), connection_cases(), refusal_cases(), malformed_cases(), next_hop_cases(),
-          icmp_cases(), fragment_cases(), policy_cases(), node_endpoint_cases()})
+          icmp_cases(), fragment_cases(), policy_cases(), node_endpoint_cases(), masquerade_cases(),
+          masquerade_echo_cases()})
       all.insert(all.end(), some.begin(), some.end());
     return all;
   }();

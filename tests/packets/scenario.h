@@ -106,6 +106,9 @@ class Scenario {
   HostPort remote(uint16_t port = 8080) const;            // on node B, through up0
   HostPort remote_c(uint16_t port = 8080) const;          // on node C, through up1
   HostPort low_mtu_pod(uint16_t port = 8080) const;
+  HostPort outside(uint16_t port = 443) const;    // beyond the cluster's network, through up0
+  HostPort outside_c(uint16_t port = 443) const;  // and through up1
+  HostPort node_c(uint16_t port = 0) const;       // the node's address on up1
   HostPort pick(const char* ipv4, const char* ipv6) const { return v4() ? HostPort(ipv4) : HostPort(ipv6); }
   bool v4() const { return variant.family == Family::ipv4; }
   bool tcp() const { return variant.protocol == kProtoTcp; }
@@ -168,6 +171,8 @@ std::vector<Case> icmp_cases();
 std::vector<Case> fragment_cases();
 std::vector<Case> policy_cases();
 std::vector<Case> node_endpoint_cases();
+std::vector<Case> masquerade_cases();
+std::vector<Case> masquerade_echo_cases();
 const std::vector<Case>& all_cases();
 
 }  // namespace maglane::test

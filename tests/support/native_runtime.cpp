@@ -142,6 +142,9 @@ native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);
 native_map source_ranges(Kind::prefix_trie, sizeof(abi::source_range_key), sizeof(uint32_t), 65536);
 native_map affinity(Kind::lru_hash, sizeof(abi::affinity_key), sizeof(abi::affinity), 65536);
 native_map gone_endpoints(Kind::hash, sizeof(abi::service_endpoint), sizeof(uint32_t), 65536);
+native_map masquerade_ranges(Kind::prefix_trie, sizeof(abi::masquerade_range_key), sizeof(uint32_t), 65536);
+native_map egress_addresses(Kind::hash, sizeof(uint32_t), sizeof(abi::egress_address), 256);
+native_map port_shortages(Kind::lru_hash, sizeof(abi::port_shortage_key), sizeof(abi::port_shortage), 1024);
 native_map service_counters(Kind::array, sizeof(uint32_t), sizeof(abi::service_counter),
                             uint32_t{abi::SERVICE_IDS} * abi::SERVICE_COUNTER_PARTS);
 native_map counters(Kind::array, sizeof(uint32_t), sizeof(abi::counter),
@@ -161,6 +164,8 @@ const std::map<std::string, native_map*>& all_maps() {
       {"flow_bits", &flow_bits}, {"flows4", &flows4},                   {"flows6", &flows6},
       {"fragments", &fragments}, {"node_state", &node_state},           {"devices", &devices},
       {"affinity", &affinity},   {"source_ranges", &source_ranges},     {"gone_endpoints", &gone_endpoints},
+      {"masquerade_ranges", &masquerade_ranges}, {"egress_addresses", &egress_addresses},
+      {"port_shortages", &port_shortages},
       {"counters", &counters},   {"scratches", &scratches},             {"service_counters", &service_counters}};
   return maps;
 }

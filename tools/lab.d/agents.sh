@@ -23,6 +23,15 @@ with_agent_environment() { # NODE COMMAND...
   MAGLANE_BPFFS=$BPFFS/$node MAGLANE_SOCKET=$RUN/$node.sock PATH=$BUILD/bin:$PATH in_host "$node" "$@"
 }
 
+# What the lab's shape means to an agent, a word a line.
+model_flags() {
+  case $(shape) in
+    kubenet) printf '%s\n' --network-model kubenet ;;
+    azure-cni) printf '%s\n' --network-model azure-cni --vnet-cidr 192.168.100.0/24 --vnet-cidr fd00:100::/64 \
+      --vnet-cidr "${POD_CIDRS[0]}" --vnet-cidr "${POD_CIDRS[1]}" ;;
+  esac
+}
+
 agent_start() { # NODE ARGUMENTS...
   local node=$1 program cidr args
   shift
@@ -33,6 +42,9 @@ agent_start() { # NODE ARGUMENTS...
   args=(--node-name "$node" --uplink eth0 --pod-device 'pod-*')
   for cidr in "${POD_CIDRS[@]}"; do args+=(--pod-cidr "$cidr"); done
   for cidr in "${SERVICE_CIDRS[@]}"; do args+=(--service-cidr "$cidr"); done
+  if [[ " $* " != *" --network-model "* ]]; then
+    mapfile -t -O "${#args[@]}" args < <(model_flags)
+  fi
   args+=("$@")
   printf '%s\0' "$@" >"$RUN/$node.agent.args"
   mkdir -p "$BPFFS"

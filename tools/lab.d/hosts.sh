@@ -84,6 +84,15 @@ make_client() {
   join_fabric client
 }
 
+# On the same wire, for a router that there is none of; nothing inside but the nodes' network has a
+# way back from there.
+make_outside() {
+  make_host outside
+  join_fabric outside
+  ip_in outside route replace 192.168.100.0/24 dev eth0
+  ip_in outside -6 route replace fd00:100::/64 dev eth0
+}
+
 make_node() { # NODE
   local node=$1 pod
   make_host "$node" net.ipv4.ip_forward=1 net.ipv6.conf.{default,all}.forwarding=1 \
@@ -92,6 +101,10 @@ make_node() { # NODE
   # The way to the outside world: what should not have left the node arrives at the client.
   ip_in "$node" route replace default via "$(address4 client)"
   ip_in "$node" -6 route replace default via "$(address6 client)"
+  if has_outside; then
+    ip_in "$node" route replace 203.0.113.0/24 dev eth0
+    ip_in "$node" -6 route replace 2001:db8:99::/64 dev eth0
+  fi
   for pod in $(pods_of_node "$node"); do
     make_pod "$pod"
   done
@@ -108,6 +121,17 @@ make_pod() { # POD
   ip_in "$pod" link set eth0 up
   set_offloads "$node" "$pod"
   set_offloads "$pod" eth0
+  if [[ $(shape) == kubenet ]]; then
+    join_pod_bridge "$pod" "$node"
+  else
+    route_pod "$pod" "$node"
+  fi
+  start_server "$pod"
+}
+
+# A link of its own, with a route to it.
+route_pod() { # POD NODE
+  local pod=$1 node=$2
   ip_in "$node" addr replace "$POD_GATEWAY4/32" dev "$pod" scope link
   ip_in "$node" addr replace "$POD_GATEWAY6/64" dev "$pod" nodad
   ip_in "$node" route replace "$(address4 "$pod")/32" dev "$pod" src "$(address4 "$node")"
@@ -117,7 +141,23 @@ make_pod() { # POD
   ip_in "$pod" route replace "$POD_GATEWAY4/32" dev eth0 scope link
   ip_in "$pod" route replace default via "$POD_GATEWAY4"
   ip_in "$pod" -6 route replace default via "$POD_GATEWAY6" dev eth0
-  start_server "$pod"
+}
+
+# One network for all pods of the node.
+join_pod_bridge() { # POD NODE
+  local pod=$1 node=$2
+  if ! has_device "$node" cbr0; then
+    ip_in "$node" link add cbr0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+    in_host "$node" sysctl -qew net.bridge.bridge-nf-call-{iptables,ip6tables,arptables}=0 2>/dev/null || true
+  fi
+  ip_in "$node" link set cbr0 up
+  ip_in "$node" addr replace "$(bridge4 "$node")/24" dev cbr0
+  ip_in "$node" addr replace "$(bridge6 "$node")/64" dev cbr0 nodad
+  ip_in "$node" link set "$pod" master cbr0
+  ip_in "$pod" addr replace "$(address4 "$pod")/24" dev eth0
+  ip_in "$pod" addr replace "$(address6 "$pod")/64" dev eth0 nodad
+  ip_in "$pod" route replace default via "$(bridge4 "$node")"
+  ip_in "$pod" -6 route replace default via "$(bridge6 "$node")" dev eth0
 }
 
 start_server() { # POD
@@ -151,17 +191,40 @@ route_between_nodes() { # NODES: those that there are, on whichever machine
   done
 }
 
-hosts_up_command() { # NODES
-  local number=$1 node pod
+# A flat network: each of its hosts has a way to each pod.
+route_to_pods() {
+  local host pod
+  for pod in $(pods_up); do
+    for host in client $(nodes_up); do
+      [[ $host == "$(node_of_pod "$pod")" ]] && continue
+      ip_in "$host" route replace "$(address4 "$pod")/32" via "$(address4 "$(node_of_pod "$pod")")"
+      ip_in "$host" -6 route replace "$(address6 "$pod")/128" via "$(address6 "$(node_of_pod "$pod")")"
+    done
+  done
+}
+
+hosts_up_command() { # NODES SHAPE
+  local number=$1 shape=$2 node pod
   mkdir -p "$RUN"
+  if [[ -n $(nodes_up) && $(shape) != "$shape" ]]; then
+    die "the lab is up in the shape $(shape): lab down first"
+  fi
+  echo "$shape" >"$RUN/shape"
   make_fabric
   make_client
+  if has_outside; then
+    make_outside
+  fi
   for node in node-a node-b node-c; do
     ((number-- > 0)) || break
     make_node "$node"
   done
-  # shellcheck disable=SC2046 # names, one a word
-  route_between_nodes $(nodes_up)
+  if [[ $shape == azure-cni ]]; then
+    route_to_pods
+  else
+    # shellcheck disable=SC2046 # names, one a word
+    route_between_nodes $(nodes_up)
+  fi
   for pod in $(pods_up); do
     wait_for_server "$pod"
   done
@@ -203,7 +266,7 @@ give_device_back() { # HOST
 
 hosts_down_command() {
   local host name
-  for host in client node-{a,b,c} pod-{a,b,c}{1,2} fabric; do
+  for host in client outside node-{a,b,c} pod-{a,b,c}{1,2} fabric; do
     name=$(namespace "$host")
     [[ -e /run/netns/$name ]] || continue
     kill_all_in "$name"

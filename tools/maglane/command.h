@@ -31,6 +31,7 @@ void add_backend(CLI::App& app, Invocation& invocation);
 void add_flow(CLI::App& app, Invocation& invocation);
 void add_socket(CLI::App& app, Invocation& invocation);
 void add_maglev(CLI::App& app, Invocation& invocation);
+void add_masquerade(CLI::App& app, Invocation& invocation);
 void add_affinity(CLI::App& app, Invocation& invocation);
 void add_stats(CLI::App& app, Invocation& invocation);
 

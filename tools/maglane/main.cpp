@@ -44,6 +44,7 @@ void declare(CLI::App& app, Invocation& invocation) {
   add_flow(app, invocation);
   add_socket(app, invocation);
   add_maglev(app, invocation);
+  add_masquerade(app, invocation);
   add_affinity(app, invocation);
   add_stats(app, invocation);
 }

@@ -138,7 +138,7 @@ std::vector<std::string> flow_cells(const v1::Flow& flow) {
           tuple(flow.translated()),
           flow.state(),
           duration(flow.idle_seconds()),
-          flow.service().empty() ? fmt::format("(gone: id {})", flow.service_id()) : flow.service(),
+          flow.service_id() == 0 ? "-" : flow.service().empty() ? fmt::format("(gone: id {})", flow.service_id()) : flow.service(),
           flow.device().empty() ? "-" : flow.device()};
 }
 
@@ -168,6 +168,32 @@ std::string to_text(const v1::MaglevInfo& info) {
     for (const auto& frontend : table.frontends()) text += "  for " + frontend + "\n";
     text += shares(table.endpoints());
   }
+  return text;
+}
+
+std::string to_text(const v1::MasqueradeInfo& info) {
+  std::string text = fmt::format("model   {}\n", info.model());
+  std::string ports;
+  for (const auto& range : info.ports())
+    ports += fmt::format("{}{}-{}", ports.empty() ? "" : ", ", range.first(), range.last());
+  text += fmt::format("ports   {} ({} towards each remote end, and each client's own where it is free)\n", ports,
+                      info.range_ports());
+  for (const auto& egress : info.addresses())
+    text += fmt::format("leaves  {} as {}{}{}\n", egress.device(), egress.ipv4(),
+                        egress.ipv4().empty() || egress.ipv6().empty() ? "" : ", ", egress.ipv6());
+  for (const auto& range : info.not_masqueraded()) text += fmt::format("not to  {}\n", range);
+  text += fmt::format("in use  {} to {}\n", counted(info.connections(), "connection"),
+                      counted(info.remotes_in_use(), "remote end"));
+  text += fmt::format("failed  {} packets found no free port\n", count(info.dropped()));
+  if (info.remotes().empty()) return text;
+  text += "\n";
+  Table table({{"PROTO"}, {"REMOTE"}, {"FROM"}, {"CONNECTIONS", true}, {"RANGE PORTS", true}, {"FULL", true}, {"DROPPED", true}},
+              into(text));
+  for (const auto& remote : info.remotes())
+    table.add({remote.protocol(), remote.port() ? endpoint(remote.address(), remote.port()) : remote.address(),
+               remote.source(), std::to_string(remote.connections()), std::to_string(remote.range_ports_used()),
+               percent(remote.range_used(), 1), count(remote.dropped())});
+  table.finish();
   return text;
 }
 

@@ -20,6 +20,7 @@ std::string to_text(const v1::AffinityList& list);
 std::string to_text(const v1::FlowCount& count);
 std::string to_text(const v1::FlowFlushResult& result);
 std::string to_text(const v1::MaglevInfo& info);
+std::string to_text(const v1::MasqueradeInfo& info);
 std::string to_text(const v1::Stats& stats);
 
 // `service show`: each service with its frontends and endpoints.

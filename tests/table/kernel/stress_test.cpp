@@ -56,7 +56,11 @@ void shrink(bpf_object* object, const Crowd& crowd) {
 void configure(node_config* config, const Crowd& crowd) {
   config->slot_shift = 8;
   config->hz = 250;
-  config->timeouts = {30, 1 << 20, 30, 30, 30, 1 << 20, 30, 0};
+  config->timeouts = {};
+  config->timeouts.tcp_syn_sent = config->timeouts.tcp_syn_recv = config->timeouts.tcp_unacknowledged = 30;
+  config->timeouts.tcp_established = config->timeouts.udp_stream = 1 << 20;
+  config->timeouts.tcp_fin_wait = config->timeouts.tcp_close_wait = config->timeouts.tcp_last_ack =
+      config->timeouts.tcp_time_wait = config->timeouts.tcp_close = config->timeouts.udp = 30;
   config->seed = make_seed(7);
   config->flow_buckets4 = config->flow_buckets6 = crowd.buckets;
 }

@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+
+#include "agent/host_checks.h"
 
 namespace maglane {
 namespace {
@@ -62,7 +65,8 @@ TEST_F(ConfigTest, Defaults) {
   EXPECT_FALSE(config.cleanup);
   EXPECT_EQ(config.flow_table_size, 524288U);
   EXPECT_EQ(config.maglev_entries, 16777216U);
-  EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{1024, 29999}, PortRange{61000, 65535}));
+  EXPECT_EQ(config.network_model, MasqueradeModel::none);
+  EXPECT_EQ(config.snat_ports, default_snat_ports({30000, 32767}));
 }
 
 TEST_F(ConfigTest, EveryFlag) {
@@ -121,6 +125,38 @@ TEST_F(ConfigTest, EveryFlag) {
   EXPECT_EQ(config.maglev_entries, 131072U);
   EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{2000, 2999}));
   EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST_F(ConfigTest, TimeoutsAreThoseOfNetfilterAndOfKubeProxy) {
+  const Config config = good({"--manifests", "/m"});
+  EXPECT_EQ(config.timeout_seconds.tcp_syn_sent, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_syn_recv, 60U);
+  EXPECT_EQ(config.timeout_seconds.tcp_established, 86400U);
+  EXPECT_EQ(config.timeout_seconds.tcp_fin_wait, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_close_wait, 3600U);
+  EXPECT_EQ(config.timeout_seconds.tcp_last_ack, 30U);
+  EXPECT_EQ(config.timeout_seconds.tcp_time_wait, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_close, 10U);
+  EXPECT_EQ(config.timeout_seconds.udp, 30U);
+  EXPECT_EQ(config.timeout_seconds.udp_stream, 120U);
+  EXPECT_EQ(config.timeout_seconds.icmp, 30U);
+  EXPECT_EQ(config.timeout_seconds.sctp_established, 210U);
+  EXPECT_EQ(data_plane_options(config).timeout_seconds.tcp_close_wait, 3600U);
+}
+
+TEST_F(ConfigTest, EachTimeoutIsAnOption) {
+  for (const TimeoutOption& option : kTimeouts) {
+    const Config config = good({"--manifests", "/m", std::string("--") + option.name, "1h1m1s"});
+    EXPECT_EQ(config.timeout_seconds.*option.member, 3661U) << option.name;
+    abi::timeouts others = config.timeout_seconds;
+    others.*option.member = option.seconds;
+    const abi::timeouts defaults = default_timeout_seconds();
+    EXPECT_EQ(std::memcmp(&others, &defaults, sizeof others), 0) << option.name;
+    EXPECT_EQ(data_plane_options(config).timeout_seconds.*option.member, 3661U);
+  }
+  EXPECT_THAT(bad_flag("--udp-timeout", "soon"), HasSubstr("--udp-timeout: \"soon\" is no time"));
+  EXPECT_THAT(bad_flag("--udp-timeout", "0"), HasSubstr("--udp-timeout: \"0\" is not from 1s to 720h"));
+  EXPECT_THAT(bad_flag("--udp-timeout", "721h"), HasSubstr("--udp-timeout: "));
 }
 
 TEST_F(ConfigTest, Point18_WhoIsAPod) {
@@ -227,12 +263,37 @@ TEST_F(ConfigTest, WrongValues) {
   EXPECT_THAT(bad_flag("--flow-table-size", "-1"), HasSubstr("--flow-table-size: "));
   EXPECT_THAT(bad_flag("--maglev-entries", "70001"), HasSubstr("a multiple of 16"));
   EXPECT_THAT(bad_flag("--log-level", "loud"), HasSubstr("--log-level: \"loud\" is none of trace"));
-  EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet is not supported by this version"));
-  EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("\"x\" is no network model"));
-  for (const char* flag :
-       {"--kubeconfig", "--vnet-cidr", "--masq-config"}) {
+  EXPECT_THAT(bad_flag("--network-model", "x"), HasSubstr("--network-model: \"x\" is none of kubenet, azure-cni"));
+  EXPECT_THAT(bad_flag("--vnet-cidr", "x"), HasSubstr("--vnet-cidr: "));
+  EXPECT_THAT(bad_flag("--masq-config", "relative"), HasSubstr("--masq-config: \"relative\" is no absolute path"));
+  EXPECT_THAT(bad_flag("--node-port-range", "1-2,4-5"), HasSubstr("--node-port-range: \"1-2,4-5\" is not one range"));
+  for (const char* flag : {"--kubeconfig"}) {
     EXPECT_THAT(bad_flag(flag, "x"), HasSubstr(std::string(flag) + ": is not supported by this version"));
   }
+}
+
+TEST_F(ConfigTest, NetworkModelsAndWhatBelongsToThem) {
+  const Config kubenet = good({"--manifests", "/m", "--network-model", "kubenet", "--pod-cidr", "10.1.0.0/16"});
+  EXPECT_EQ(kubenet.network_model, MasqueradeModel::kubenet);
+  const Config azure = good({"--manifests", "/m", "--network-model", "azure-cni", "--vnet-cidr", "10.0.0.0/8",
+                             "--vnet-cidr", "fd00::/8"});
+  EXPECT_EQ(azure.network_model, MasqueradeModel::azure_cni);
+  EXPECT_EQ(azure.vnet_cidrs.size(), 2U);
+  const Config custom = good({"--manifests", "/m", "--network-model", "custom", "--masq-config", "/etc/masq"});
+  EXPECT_EQ(custom.masq_config, "/etc/masq");
+  EXPECT_THAT(bad_flag("--network-model", "kubenet"), HasSubstr("kubenet: say --pod-cidr"));
+  EXPECT_THAT(bad_flag("--network-model", "azure-cni"), HasSubstr("azure-cni: say --vnet-cidr"));
+  EXPECT_THAT(bad_flag("--network-model", "custom"), HasSubstr("custom: say --masq-config"));
+  EXPECT_THAT(bad_flag("--vnet-cidr", "10.0.0.0/8"), HasSubstr("--vnet-cidr is for --network-model azure-cni"));
+  EXPECT_THAT(bad_flag("--masq-config", "/etc/masq"), HasSubstr("--masq-config is for --network-model custom"));
+}
+
+TEST_F(ConfigTest, PortsBesideTheNodesOwn) {
+  EXPECT_THAT(ports_beside({32768, 60999}, {30000, 32767}), ElementsAre(PortRange{1024, 29999}, PortRange{61000, 65535}));
+  EXPECT_THAT(ports_beside({10000, 65535}, {30000, 32767}), ElementsAre(PortRange{1024, 9999}));
+  // The two longest of three.
+  EXPECT_THAT(ports_beside({40000, 50000}, {2000, 3000}), ElementsAre(PortRange{3001, 39999}, PortRange{50001, 65535}));
+  EXPECT_THAT(ports_beside({1024, 65535}, {30000, 32767}), testing::IsEmpty());
 }
 
 TEST_F(ConfigTest, WrongFiles) {

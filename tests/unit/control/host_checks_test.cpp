@@ -61,6 +61,13 @@ TEST_F(HostChecks, PortsOfTheMachinesOwnConnections) {
   EXPECT_THAT(complaints[0].message, HasSubstr("1024-29999 overlaps the ports 10000-60999"));
 }
 
+TEST_F(HostChecks, PortsOfNodePorts) {
+  config_.node_port_range = {20000, 21000};
+  auto complaints = check();
+  ASSERT_EQ(complaints.size(), 1U);
+  EXPECT_THAT(complaints[0].message, HasSubstr("1024-29999 overlaps the node ports 20000-21000"));
+}
+
 TEST_F(HostChecks, FamiliesFollowFromTheServiceCidrs) {
   EXPECT_TRUE(data_plane_options(config_).ipv4);
   config_.service_cidrs = {*Cidr::parse("10.96.0.0/12")};

@@ -106,6 +106,23 @@ TEST_F(NodeNetworkTest, UplinksOutliveTheirDefaultRoute) {
               ElementsAre(WantedDevice{3, "eth1", Role::uplink}));
 }
 
+TEST_F(NodeNetworkTest, AsWhomPodsLeave) {
+  for (int n : {2, 3, 4}) add_link(n, ("eth" + std::to_string(n)).c_str());
+  add_address(2, "192.0.2.4");
+  add_address(2, "192.0.2.5");
+  add_address(3, "198.51.100.5");
+  v1::Node node;
+  auto* internal = node.mutable_status()->add_addresses();
+  internal->set_type("InternalIP");
+  internal->set_address("192.0.2.5");
+  config_.uplinks = {"eth2", "eth3", "eth4"};
+  const auto address = [](const char* text) { return *IpAddress::parse(text); };
+  EXPECT_THAT(view_network(network_, config_, &node).egress_addresses,
+              ElementsAre(EgressAddress{2, address("192.0.2.5"), std::nullopt},
+                          EgressAddress{3, address("198.51.100.5"), std::nullopt},
+                          EgressAddress{4, address("192.0.2.5"), std::nullopt}));
+}
+
 TEST_F(NodeNetworkTest, TheNodesInternalAddressWinsIfItIsHere) {
   add_link(2, "eth0");
   add_link(4, "eth1");

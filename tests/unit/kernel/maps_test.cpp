@@ -53,6 +53,9 @@ const std::vector<Spec> kSpecs = {
     {"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(abi::counter), uint32_t{abi::REASON_COUNT} * abi::HOOKS,
      0},
     {"sockets", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::socket_key), sizeof(abi::socket_peer), 1024, 0},
+    {"masquerade_ranges", BPF_MAP_TYPE_LPM_TRIE, sizeof(abi::masquerade_range_key), 4, 1024, BPF_F_NO_PREALLOC},
+    {"egress_addresses", BPF_MAP_TYPE_HASH, 4, sizeof(abi::egress_address), 64, BPF_F_NO_PREALLOC},
+    {"port_shortages", BPF_MAP_TYPE_LRU_HASH, sizeof(abi::port_shortage_key), sizeof(abi::port_shortage), 64, 0},
 };
 
 class PinnedMapsTest : public testing::Test {
@@ -172,6 +175,24 @@ auto ids(std::vector<uint32_t> list) {
 template <typename T>
 bool same_bytes(const T& a, const T& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+TEST_F(PinnedMapsTest, MasqueradeIsWrittenAndReadBack) {
+  auto maps = PinnedMaps::open(root_);
+  ASSERT_TRUE(maps.ok()) << maps.error().message;
+  const auto cidr = [](const char* text) { return *Cidr::parse(text); };
+  for (const std::set<Cidr>& ranges : {std::set<Cidr>{cidr("10.0.0.0/8"), cidr("fd00::/8"), cidr("192.0.2.1/32")},
+                                       std::set<Cidr>{cidr("10.0.0.0/8"), cidr("0.0.0.0/0")}, std::set<Cidr>{}}) {
+    ASSERT_TRUE(maps->write_masquerade_ranges(ranges).ok());
+    EXPECT_EQ(*maps->read_masquerade_ranges(), ranges);
+  }
+  const auto address = [](const char* text) { return *IpAddress::parse(text); };
+  for (const std::vector<EgressAddress>& addresses :
+       {std::vector<EgressAddress>{{2, address("192.0.2.1"), address("fd00::1")}, {3, address("192.0.2.3"), std::nullopt}},
+        std::vector<EgressAddress>{{2, address("192.0.2.9"), std::nullopt}}}) {
+    ASSERT_TRUE(maps->write_egress_addresses(addresses).ok());
+    EXPECT_EQ(*maps->read_egress_addresses(), addresses);
+  }
 }
 
 TEST_F(PinnedMapsTest, FreshMapsAreEmpty) {

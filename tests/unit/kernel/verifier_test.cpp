@@ -21,6 +21,7 @@ class Verifier : public Sandbox {
   static DataPlaneOptions everything() {
     DataPlaneOptions options = small_options();
     options.masquerade_all = false;
+    options.network_model = MasqueradeModel::azure_cni;
     for (const char* cidr : {"10.244.0.0/16", "fd00:10:244::/48"})
       options.pod_cidrs.push_back(*Cidr::parse(cidr));
     for (const char* cidr : {"10.96.0.0/16", "fd00:10:96::/112"})
