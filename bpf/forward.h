@@ -225,13 +225,18 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 					   union any_flow *flow, __u8 kind, int hop,
 					   int family)
 {
+	__u32 l4;
+
 	if (kind & PACKET_LATER_FRAGMENT)
 		return rewrite_addresses(ctx, flow, hop, family);
 	if (kind & PACKET_SCTP)
 		return rewrite_sctp(ctx, packet, flow, hop, family);
 	if (config.network_model && kind & PACKET_ECHO)
 		return rewrite_echo(ctx, packet, flow, hop, family);
-	return rewrite(ctx, packet, flow, packet->l4_offset, hop, family);
+	/* One value, which rewrite compares with its bound and uses: see ctx_edit_l4 at tc. */
+	l4 = packet->l4_offset;
+	barrier_var(l4);
+	return rewrite(ctx, packet, flow, l4, hop, family);
 }
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up

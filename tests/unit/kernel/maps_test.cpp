@@ -284,7 +284,7 @@ TEST_F(PinnedMapsTest, TenThousandServicesGoInBatches) {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   ASSERT_TRUE(status) << status.error().message;
   RecordProperty("milliseconds", std::to_string(took.count()));
-  EXPECT_LT(took.count(), 500);  // about 30 on a small machine
+  EXPECT_LT(took.count(), 5000);  // about 30 on a small machine, more than ten times that on an emulated one
 
   const auto contents = *maps.read_contents();
   EXPECT_EQ(contents.services.size(), 10000U);
