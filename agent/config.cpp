@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 
+#include "agent/base/duration.h"
 #include "agent/base/quote.h"
 
 namespace maglane {
@@ -31,6 +32,7 @@ struct Option {
   const char* placeholder;
   const char* help;
   std::function<Status(const Values&, Config&)> take;
+  const char* group = nullptr;  // heading in --help; none: that of all the others
 };
 
 // ---- values ------------------------------------------------------------------
@@ -155,10 +157,30 @@ constexpr std::array<std::pair<const char*, MasqueradeModel>, 4> kModels = {
      {"custom", MasqueradeModel::custom},
      {"none", MasqueradeModel::none}}};
 
+Status take_timeout(const Values& values, uint32_t& out) {
+  auto seconds = parse_seconds(values[0]);
+  if (!seconds) return seconds.error();
+  if (*seconds == 0 || *seconds > kLongestTimeout)
+    return Error{fmt::format("{} is not from 1s to {}h", in_quotes(values[0]), kLongestTimeout / 3600)};
+  out = static_cast<uint32_t>(*seconds);
+  return ok_status();
+}
+
 // ---- the table ---------------------------------------------------------------
 
-const std::vector<Option>& options() {
-  static const std::vector<Option> table = {
+// How long flows may be idle.
+std::vector<Option> timeout_options() {
+  std::vector<Option> table;
+  for (const TimeoutOption& option : kTimeouts) {
+    table.push_back({option.name, Kind::one, "TIME", option.help, [&option](const Values& v, Config& c) {
+                       return take_timeout(v, c.timeout_seconds.*option.member);
+                     }, "Idle time after which a flow is forgotten"});
+  }
+  return table;
+}
+
+std::vector<Option> other_options() {
+  return {
       {"node-name", Kind::one, "NAME", "This node's name in Kubernetes (default: the host name)",
        [](const Values& v, Config& c) { return take_text(v, c.node_name); }},
       {"manifests", Kind::one, "DIR",
@@ -254,6 +276,14 @@ const std::vector<Option>& options() {
       {"kubeconfig", Kind::one, nullptr, "",
        [](const Values&, Config&) { return not_supported("use --manifests DIR"); }},
   };
+}
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> table = [] {
+    std::vector<Option> all = other_options();
+    for (Option& option : timeout_options()) all.push_back(std::move(option));
+    return all;
+  }();
   return table;
 }
 
@@ -421,6 +451,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
                                                    : app.add_option(name, raw[option.name], option.help);
     if (option.kind != Kind::flag)
       added->allow_extra_args(false)->option_text(option.placeholder ? option.placeholder : "");
+    if (option.group) added->group(option.group);
     if (!option.placeholder) added->group("");  // not shown
   }
   try {

@@ -43,6 +43,7 @@ struct Config {
   uint32_t affinity_entries = 65536;
   uint32_t maglev_entries = 16U << 20;
   std::vector<PortRange> snat_ports;  // one or two
+  abi::timeouts timeout_seconds = default_timeout_seconds();
   std::chrono::seconds flow_bits_interval{0};  // 0: when it is worth it
   std::string log_level = "info";
   bool cleanup = false;

@@ -42,6 +42,7 @@ DataPlaneOptions data_plane_options(const Config& config) {
   options.service_cidrs = config.service_cidrs;
   options.flow_entries = config.flow_table_size;
   options.maglev_entries = config.maglev_entries;
+  options.timeout_seconds = config.timeout_seconds;
   return options;
 }
 

@@ -78,9 +78,13 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
   if (!maps) return maps.error();
+  auto carry_over = CarryOver::open(bpffs);
+  if (!carry_over) return carry_over.error();
   std::unique_ptr<Reconciler> reconciler(
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
+  reconciler->carry_over_ = std::move(*carry_over);
+  reconciler->carry_flows_over();
   reconciler->masq_file_ = std::move(*masq_file);
   if (reconciler->masq_file_) reconciler->masq_config_ = std::move(*masq_config);
   if (auto s = reconciler->start_health(); !s) return s.error();
@@ -102,6 +106,11 @@ Reconciler::Reconciler(const Config& config, StatusBoard& board, ManifestDir sou
       socket_hooks_(bpffs_, data_plane_, config.socket_translation),
       pod_namespaces_(data_plane_),
       expiry_due_(Clock::now() + kExpiryInterval) {
+  if (!data_plane_->refused().empty()) {
+    program_complaints_ = {{"programs", fmt::format("those of version {} are not in use, the ones before them go on "
+                                                    "with their options: {}",
+                                                    MAGLANE_VERSION, data_plane_->refused())}};
+  }
   look_at_ports();  // what was short before is no news
   host_complaints_ = check_host(config_, options_);
   housekeeping_due_ = Clock::now() + kHousekeepingInterval;
@@ -245,7 +254,8 @@ Result<uint32_t> Reconciler::bring_maps_to(const ResolvedCluster& cluster,
   }
   if (!planner_) {
     MapLimits limits;
-    limits.maglev_entries = config_.maglev_entries;
+    // As they are: an older agent's stay in use if this one's programs were refused.
+    limits.maglev_entries = data_plane_->entries("maglev") * abi::MAGLEV_LINE_ENTRIES;
     limits.frontends = options_.frontends;
     planner_ = std::make_unique<Planner>(limits, *contents);
   }
@@ -352,6 +362,8 @@ Status Reconciler::write_node_state() {
   std::memset(state.pod_cidrs, 0, sizeof state.pod_cidrs);
   for (size_t i = 0; i < view_.pod_cidrs.size() && i < abi::NODE_POD_CIDRS; ++i)
     state.pod_cidrs[i] = make_prefix(view_.pod_cidrs[i]);
+  // What is no longer so is taken back at once; what is so is said with the next expiry.
+  state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
   state.network_model = static_cast<uint32_t>(config_.network_model);
   for (size_t i = 0; i < std::size(state.snat_port_min); ++i) {
     const bool there = i < config_.snat_ports.size();
@@ -359,13 +371,31 @@ Status Reconciler::write_node_state() {
     state.snat_port_count[i] =
         there ? static_cast<uint16_t>(config_.snat_ports[i].last - config_.snat_ports[i].first + 1) : uint16_t{0};
   }
-  // What is no longer so is taken back at once; what is so is said with the next expiry.
-  state.shared_hops &= shared_hops() | abi::STAMP_SLOT_MASK;
   if (epoch_due_) state.epoch = state.epoch % abi::EPOCH_MAX + 1;
   if (std::memcmp(&state, &*present, sizeof state) == 0) return ok_status();
   if (auto s = maps_.write_node_state(state); !s) return s;
   epoch_due_ = false;
   return ok_status();
+}
+
+uint32_t Reconciler::shared_hops() const {
+  uint32_t shared = 0;
+  if (network_.model().next_hops_are_shared(Family::ipv4)) shared |= abi::SHARED_HOPS_IPV4;
+  if (network_.model().next_hops_are_shared(Family::ipv6)) shared |= abi::SHARED_HOPS_IPV6;
+  return shared;
+}
+
+// Flows of tables that had another size.
+void Reconciler::carry_flows_over() {
+  if (!carry_over_.needed()) return;
+  carry_over_complaints_.clear();
+  auto carried = carry_over_.run(data_plane_->program("adopt"));
+  if (!carried) {
+    carry_over_complaints_ = {{"flows", carried.error().message}};
+  } else if (carried->flows > 0 || carried->refused > 0) {
+    spdlog::info("flows: {} carried over from tables of another size, {} did not fit", carried->flows,
+                 carried->refused);
+  }
 }
 
 // ---- masquerade --------------------------------------------------------------------
@@ -404,15 +434,9 @@ void Reconciler::look_at_ports() {
   if (auto line = port_shortage_log_.look(*shortages, Clock::now())) spdlog::warn("{}", *line);
 }
 
-uint32_t Reconciler::shared_hops() const {
-  uint32_t shared = 0;
-  if (network_.model().next_hops_are_shared(Family::ipv4)) shared |= abi::SHARED_HOPS_IPV4;
-  if (network_.model().next_hops_are_shared(Family::ipv6)) shared |= abi::SHARED_HOPS_IPV6;
-  return shared;
-}
-
 void Reconciler::attach() {
   attach_due_.reset();
+  carry_flows_over();  // those that are new since the start
   std::vector<Attachment> before = attacher_.attachments();
   if (!flow_bits_due_) flow_bits_.admit_all();
   attach_complaints_.clear();
@@ -427,8 +451,11 @@ void Reconciler::attach() {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
+  carry_flows_over();  // those that were made while programs were swapped
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
+    // Copies that failed may do better when a new agent tries.
+    if (carry_over_complaints_.empty()) carry_over_.finish();
     if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     attach_due_ = Clock::now() + attach_backoff_.step();
@@ -455,7 +482,9 @@ void Reconciler::expire() {
   bool failed_before = !expiry_complaints_.empty();
   expiry_complaints_.clear();
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    auto result = run_expiry(data_plane_->program("expire"), family, options_.flow_buckets(), shared_hops());
+    auto result =
+        run_expiry(data_plane_->program("expire"), family,
+                   data_plane_->entries(family == abi::FAMILY_IPV4 ? "flows4" : "flows6"), shared_hops());
     if (!result) expiry_complaints_ = {{"expiry", result.error().message}};
     if (result) spdlog::trace("expiry: {} of {} flows removed", result->removed, result->examined);
   }
@@ -518,9 +547,10 @@ void Reconciler::describe_health(v1::Status& status) const {
 
 void Reconciler::publish() {
   std::set<Complaint> complaints;
-  for (const auto* list : {&host_complaints_, &view_.complaints, &model_complaints_, &kernel_complaints_,
-                           &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
-                           &masquerade_complaints_, &listen_complaints_}) {
+  for (const auto* list :
+       {&program_complaints_, &carry_over_complaints_, &host_complaints_, &view_.complaints, &model_complaints_,
+        &kernel_complaints_, &attach_complaints_, &expiry_complaints_, &socket_complaints_, &pod_complaints_,
+        &masquerade_complaints_, &listen_complaints_}) {
     complaints.insert(list->begin(), list->end());
   }
   for (const Complaint& c : complaints) {

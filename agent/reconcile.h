@@ -26,6 +26,7 @@
 #include "agent/health/servers.h"
 #include "agent/kernel/attach.h"
 #include "agent/kernel/bpffs.h"
+#include "agent/kernel/carry_over.h"
 #include "agent/kernel/loader.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/netlink.h"
@@ -86,9 +87,10 @@ class Reconciler {
   void settle_network();
   void look_at_network();
   Status write_node_state();
+  uint32_t shared_hops() const;  // enum shared_hops
+  void carry_flows_over();
   Status write_masquerade();
   void look_at_ports();
-  uint32_t shared_hops() const;  // enum shared_hops
   void attach();
   void expire();
   void look_after_sockets(std::span<const Operation> operations);
@@ -115,6 +117,7 @@ class Reconciler {
   Bpffs bpffs_;
   std::shared_ptr<const DataPlane> data_plane_;
   PinnedMaps maps_;
+  CarryOver carry_over_;  // until all programs in place are ours
   FlowBits flow_bits_;
   Attacher attacher_;
   SocketHooks socket_hooks_;
@@ -139,8 +142,9 @@ class Reconciler {
   Backoff update_backoff_, attach_backoff_, listen_backoff_;
 
   // What is wrong at present, by where it was found.
-  std::vector<Complaint> host_complaints_, model_complaints_, kernel_complaints_, attach_complaints_,
-      expiry_complaints_, socket_complaints_, pod_complaints_, masquerade_complaints_, listen_complaints_;
+  std::vector<Complaint> program_complaints_, carry_over_complaints_, host_complaints_, model_complaints_,
+      kernel_complaints_, attach_complaints_, expiry_complaints_, socket_complaints_, pod_complaints_,
+      masquerade_complaints_, listen_complaints_;
   std::set<Complaint> published_;
   std::vector<v1::Event> events_;
 

@@ -346,7 +346,9 @@ enum flow_flag {
 /* What has been seen of the connection in this direction. */
 enum flow_seen {
 	SEEN_SYN = 1 << 0,
-	SEEN_ACK = 1 << 1, /* TCP: a segment without SYN; UDP: any datagram */
+	/* TCP: a segment without SYN, and after the other direction's FIN one more: its
+	 * acknowledgement. UDP: any datagram. */
+	SEEN_ACK = 1 << 1,
 	SEEN_FIN = 1 << 2,
 	SEEN_RST = 1 << 3, /* taken back when the connection goes on; one that is beyond doubt is
 			    * noted as a FIN of both directions as well */
@@ -478,7 +480,7 @@ struct node_state {
 	 * last said so; its word counts for SHARED_HOPS_SLOTS, since without it nobody watches the
 	 * routes and rules. */
 	__u32 shared_hops;
-	__u32 network_model; /* enum network_model; this and the ports: as in node_config, for people */
+	__u32 network_model;	   /* enum network_model; this and the ports: as in node_config, for people */
 	__u16 snat_port_min[2];
 	__u16 snat_port_count[2];
 	__u32 pad2[6];
@@ -549,19 +551,31 @@ enum pods_by {
 	PODS_BY_NODE_CIDR = 1 << 2, /* sources in node_state.pod_cidrs */
 };
 
-/* Idle times, in slots. The values of a flow's two directions are looked at together:
- * the later stamp and the union of what was seen count. */
+/* Idle times, in slots, by the states of nf_conntrack. The values of a flow's two directions are
+ * looked at together: the later stamp and the union of what was seen count. */
 struct timeouts {
-	__u32 tcp_syn;         /* opened, not yet answered and confirmed */
+	__u32 tcp_syn_sent; /* not yet answered */
+	__u32 tcp_syn_recv; /* answered, not yet confirmed */
 	__u32 tcp_established;
-	__u32 tcp_fin;         /* FIN seen in one direction */
-	__u32 tcp_closed;      /* FIN in both directions, or a RST that is beyond doubt */
-	__u32 udp;             /* no reply seen */
-	__u32 udp_replied;
-	__u32 tcp_reset; /* established, then a RST that anybody may have sent */
+	__u32 tcp_fin_wait;   /* FIN in one direction, not yet acknowledged */
+	__u32 tcp_close_wait; /* FIN in one direction, acknowledged */
+	__u32 tcp_last_ack;   /* FIN in both directions, one of them not yet acknowledged */
+	__u32 tcp_time_wait;  /* FIN in both directions, acknowledged */
+	__u32 tcp_close;      /* a RST that is beyond doubt */
+	/* Picked up in the middle and not answered; or established, then a RST that anybody
+	 * may have sent. */
+	__u32 tcp_unacknowledged;
+	__u32 udp; /* not answered */
+	__u32 udp_stream;
+	__u32 icmp;
+	__u32 sctp_cookie_wait; /* INIT, not yet COOKIE ECHO */
+	__u32 sctp_established;
+	__u32 sctp_shutdown; /* SHUTDOWN, not yet SHUTDOWN ACK */
+	__u32 sctp_closed;   /* SHUTDOWN ACK, or an ABORT that is beyond doubt */
+	__u32 sctp_heartbeat_sent; /* picked up in the middle and not answered */
 	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct timeouts, 32);
+MAGLANE_ASSERT_SIZE(struct timeouts, 72);
 
 /* .rodata "config". The JIT removes what a constant makes unreachable. */
 struct node_config {
@@ -591,7 +605,7 @@ struct node_config {
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 856);
+MAGLANE_ASSERT_SIZE(struct node_config, 896);
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -663,27 +677,45 @@ struct call_header {
 };
 MAGLANE_ASSERT_SIZE(struct call_header, 16);
 
-/* Program "expire": removes what has been idle for too long in some buckets. */
+/* Program "expire": removes what has been idle for too long in some buckets, as far as its time
+ * goes. */
 struct expire_call {
 	struct call_header header;
 	__u32 family; /* enum family */
 	__u32 first_bucket;
-	__u32 buckets;
+	__u32 buckets;  /* at most */
+	__u32 walked;   /* result: buckets; 0 past the end of the table */
 	__u32 examined; /* result: flows looked at */
 	__u32 removed;  /* result */
 	__u32 shared_hops; /* enum shared_hops, for node_state */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct expire_call, 40);
+MAGLANE_ASSERT_SIZE(struct expire_call, 48);
 
-/* Program "forget": removes the flows of map "gone_endpoints" from some buckets. */
+/* Program "forget": removes the flows of map "gone_endpoints" from some buckets, as far as its
+ * time goes. */
 struct forget_call {
 	struct call_header header;
 	__u32 family; /* enum family */
 	__u32 first_bucket;
-	__u32 buckets;
+	__u32 buckets; /* at most */
+	__u32 walked;  /* result: buckets; 0 past the end of the table */
 	__u32 removed; /* result */
+	__u32 pad;
 };
-MAGLANE_ASSERT_SIZE(struct forget_call, 32);
+MAGLANE_ASSERT_SIZE(struct forget_call, 40);
+
+/* Program "adopt": makes flows as they were in another table, unless they are there. */
+enum { ADOPT_BYTES = 2048 }; /* of flows, in one call */
+
+struct adopt_call {
+	struct call_header header;
+	__u32 family; /* enum family */
+	__u32 count;  /* entries that follow: struct flow_entry4 or flow_entry6, without a version */
+	__u32 adopted; /* result */
+	__u32 refused; /* result: for want of room; those that were there already are neither */
+};
+MAGLANE_ASSERT_SIZE(struct adopt_call, 32);
 
 /* Program "clock". */
 struct clock_call {

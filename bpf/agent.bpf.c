@@ -5,8 +5,10 @@
  */
 #include "bpf/maps.h"
 #include "bpf/ctx_tc.h"
+#include "bpf/adopt.h"
 #include "bpf/expiry.h"
 #include "bpf/forget.h"
+#include "bpf/remove.h"
 
 /* Expires flows of some buckets: struct expire_call. */
 SEC("tc")
@@ -42,6 +44,26 @@ int forget(struct __sk_buff *ctx)
 	return 0;
 }
 
+/* Makes flows of a table that is being replaced: struct adopt_call. */
+SEC("tc")
+int adopt(struct __sk_buff *ctx)
+{
+	struct adopt_call *at = ctx_at(ctx, 0, sizeof(*at));
+	struct adopt_call call;
+
+	if (!at)
+		return CTX_DROP;
+	call = *at;
+	if (call.family == FAMILY_IPV4)
+		adopt_run(ctx, &call, FAMILY_IPV4);
+	else
+		adopt_run(ctx, &call, FAMILY_IPV6);
+	at = ctx_at(ctx, 0, sizeof(*at));
+	if (at)
+		*at = call;
+	return 0;
+}
+
 /* Tells the flow clock: struct clock_call. */
 SEC("tc")
 int clock(struct __sk_buff *ctx)
@@ -68,10 +90,10 @@ int remove_flow(struct __sk_buff *ctx)
 		return CTX_DROP;
 	if (call->family == FAMILY_IPV4) {
 		key.t4 = call->tuple.t4;
-		result = flow_remove4(&key);
+		result = remove_run(&key, FAMILY_IPV4);
 	} else {
 		key.t6 = call->tuple.t6;
-		result = flow_remove6(&key);
+		result = remove_run(&key, FAMILY_IPV6);
 	}
 	call = ctx_at(ctx, 0, sizeof(*call));
 	if (call)

@@ -6,19 +6,11 @@
 #ifndef MAGLANE_EXPIRY_H
 #define MAGLANE_EXPIRY_H
 
-#include "bpf/scratch.h"
-
-struct expiry_walk {
-	__u32 first_bucket;
-	__u32 slot_now;
-	__u32 examined;
-	__u32 removed;
-};
+#include "bpf/walk.h"
 
 /* The other direction may have had a packet since; state is the same in both. */
 static __always_inline int twin_is_fresh(const __u64 *entry, __u32 now, __u32 limit, int family)
 {
-	const struct table_shape shape = FLOW_SHAPE(family);
 	struct scratch *scratch = scratch_of(SCRATCH_CALL);
 	union any_tuple key = {};
 	union any_tuple twin;
@@ -27,10 +19,7 @@ static __always_inline int twin_is_fresh(const __u64 *entry, __u32 now, __u32 li
 	if (!scratch)
 		return 1;
 	flow = &scratch->other;
-	for (__u32 i = 0; i < shape.key_words; i++)
-		key.words[i] = table_load64(&entry[i]);
-	key.words[shape.key_words - 1] &= shape.tail_mask;
-	if (table_copy((void *)entry, key.words, &flow->meta, flow->answer.words, shape) != TABLE_DONE)
+	if (!walk_copy(entry, &key, flow, family))
 		return 1;
 	flow_twin_key(&twin, &key, &flow->answer, family);
 	switch (flow_find(&twin, flow, family)) {
@@ -89,16 +78,15 @@ __weak int expire_slot6(struct flow_bucket6 *bucket, __u32 slot, __u32 now)
 	return bucket && slot < TABLE_SLOTS ? expire_slot(bucket, slot, now, FAMILY_IPV6) : 0;
 }
 
-static __always_inline long expire_bucket(__u32 n, struct expiry_walk *walk, int family)
+static __always_inline long expire_bucket(__u32 n, struct flow_walk *walk, int family)
 {
-	__u32 index = walk->first_bucket + n;
-	struct table_header *header = table_bucket(FLOW_MAP(family), &index);
-	void *bucket = header;
+	void *bucket = walk_bucket(walk, n, family);
+	struct table_header *header = bucket;
 
 	if (!header)
 		return 1;
-	if (!(header->tags[0] | header->tags[1] | header->tags[2] | header->tags[3]))
-		return 0;
+	if (bucket_is_empty(header))
+		return walk_on(walk);
 	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
 		int was;
 
@@ -110,15 +98,15 @@ static __always_inline long expire_bucket(__u32 n, struct expiry_walk *walk, int
 		walk->examined += was & SLOT_USED;
 		walk->removed += (was & SLOT_EXPIRED) / SLOT_EXPIRED;
 	}
-	return 0;
+	return walk_on(walk);
 }
 
-static long expire_bucket4(__u32 n, struct expiry_walk *walk)
+static long expire_bucket4(__u32 n, struct flow_walk *walk)
 {
 	return expire_bucket(n, walk, FAMILY_IPV4);
 }
 
-static long expire_bucket6(__u32 n, struct expiry_walk *walk)
+static long expire_bucket6(__u32 n, struct flow_walk *walk)
 {
 	return expire_bucket(n, walk, FAMILY_IPV6);
 }
@@ -135,16 +123,14 @@ static __always_inline void expiry_note_hops(__u32 shared_hops, __u32 now)
 
 static __always_inline void expiry_run(struct expire_call *call)
 {
-	struct expiry_walk walk = {
-		.first_bucket = call->first_bucket,
-		.slot_now = clock_slot(),
-	};
+	struct flow_walk walk = flow_walk_from(call->first_bucket);
 
 	expiry_note_hops(call->shared_hops, walk.slot_now);
 	if (call->family == FAMILY_IPV4)
 		bpf_loop(call->buckets, expire_bucket4, &walk, 0);
 	else
 		bpf_loop(call->buckets, expire_bucket6, &walk, 0);
+	call->walked = walk.walked;
 	call->examined = walk.examined;
 	call->removed = walk.removed;
 }

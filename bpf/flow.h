@@ -14,8 +14,8 @@
 
 static __always_inline __u32 flow_scan4_at(void *bucket, const __u64 *key, __u8 tag);
 static __always_inline __u32 flow_scan6_at(void *bucket, const __u64 *key, __u8 tag);
-static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now);
-static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now);
+static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now, __u32 whim);
+static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now, __u32 whim);
 
 static const struct table_shape flow_shape4 = {
 	TABLE_SHAPE_FLOW4,
@@ -109,11 +109,11 @@ static __always_inline __u8 meta_seen(__u32 meta)
 }
 
 /* What this packet adds to its direction (enum flow_seen). */
-static __always_inline __u8 seen_in(const struct packet *packet, __u8 protocol)
+static __always_inline __u8 seen_in(const struct packet *packet)
 {
 	__u8 seen;
 
-	if (protocol != IPPROTO_TCP)
+	if (!packet->tcp_flags)
 		return SEEN_ACK;
 	seen = packet->tcp_flags & TCP_SYN ? SEEN_SYN : SEEN_ACK;
 	if (packet->tcp_flags & TCP_FIN)
@@ -141,7 +141,38 @@ static __always_inline int seen_reset(__u8 seen)
 	return (seen | seen >> SEEN_TWIN_SHIFT) & SEEN_RST;
 }
 
-/* The client has confirmed the reply (TCP), or there was one (UDP). */
+/*
+ * What `seen` takes back: of the direction that a FIN goes to its ACK, so that what comes from
+ * there next is noted, and tells that the FIN has arrived. Not where both ends are known to be
+ * through.
+ */
+static __always_inline __u8 seen_undone(__u32 meta, __u8 seen)
+{
+	const __u8 fresh = seen & ~meta_seen(meta);
+	__u8 undone = 0;
+
+	if (seen_closed(seen))
+		return 0;
+	if (fresh & SEEN_FIN)
+		undone |= SEEN_ACK << SEEN_TWIN_SHIFT;
+	if (fresh & SEEN_FIN << SEEN_TWIN_SHIFT)
+		undone |= SEEN_ACK;
+	return undone & ~seen;
+}
+
+/* The meta of a flow of which more was seen. */
+static __always_inline __u32 meta_with(__u32 meta, __u8 seen)
+{
+	return (meta & ~((__u32)seen_undone(meta, seen) << FLOW_META_SEEN_SHIFT)) |
+	       (__u32)seen << FLOW_META_SEEN_SHIFT;
+}
+
+static __always_inline int has_handshake(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP;
+}
+
+/* The client has confirmed the reply (TCP, SCTP), or there was one (UDP). */
 static __always_inline int seen_established(__u8 seen, __u8 flags, __u8 protocol)
 {
 	__u8 twin = seen >> SEEN_TWIN_SHIFT;
@@ -150,7 +181,8 @@ static __always_inline int seen_established(__u8 seen, __u8 flags, __u8 protocol
 
 	if (!(reply & 0xf))
 		return 0;
-	return protocol != IPPROTO_TCP || (forward & SEEN_ACK);
+	/* The client's ACK may have been taken back by the endpoint's FIN. */
+	return !has_handshake(protocol) || forward & (SEEN_ACK | SEEN_FIN) || reply & SEEN_FIN;
 }
 
 /* How far a flow's stamp may lag behind its twin's, which has had packets since: see
@@ -160,19 +192,66 @@ static __always_inline __u32 flow_stamp_lag(__u32 limit)
 	return limit / 2 + 1;
 }
 
+/* A FIN of one direction has not been followed by anything of the other. */
+static __always_inline int seen_fin_unanswered(__u8 seen)
+{
+	const __u8 twin = seen >> SEEN_TWIN_SHIFT;
+
+	return (seen & SEEN_FIN && !(twin & SEEN_ACK)) || (twin & SEEN_FIN && !(seen & SEEN_ACK));
+}
+
+static __always_inline __u32 idle_limit_tcp(__u8 seen, __u8 flags)
+{
+	const __u8 either = seen | seen >> SEEN_TWIN_SHIFT;
+	const __u8 forward = flags & FLOW_REPLY ? seen >> SEEN_TWIN_SHIFT : seen;
+	const __u8 reply = flags & FLOW_REPLY ? seen : seen >> SEEN_TWIN_SHIFT;
+
+	if (seen_closed(seen) && either & SEEN_RST)
+		return config.timeouts.tcp_close;
+	if (seen_closed(seen))
+		return seen_fin_unanswered(seen) ? config.timeouts.tcp_last_ack :
+						   config.timeouts.tcp_time_wait;
+	if (either & SEEN_RST)
+		return config.timeouts.tcp_unacknowledged;
+	if (either & SEEN_FIN)
+		return seen_fin_unanswered(seen) ? config.timeouts.tcp_fin_wait :
+						   config.timeouts.tcp_close_wait;
+	if (seen_established(seen, flags, IPPROTO_TCP))
+		return config.timeouts.tcp_established;
+	if (reply & 0xf)
+		return config.timeouts.tcp_syn_recv;
+	return forward & SEEN_SYN ? config.timeouts.tcp_syn_sent :
+				    config.timeouts.tcp_unacknowledged;
+}
+
+static __always_inline __u32 idle_limit_sctp(__u8 seen, __u8 flags)
+{
+	const __u8 either = seen | seen >> SEEN_TWIN_SHIFT;
+
+	if (seen_closed(seen))
+		return config.timeouts.sctp_closed;
+	if (either & SEEN_FIN)
+		return config.timeouts.sctp_shutdown;
+	if (seen_established(seen, flags, IPPROTO_SCTP))
+		return config.timeouts.sctp_established;
+	return either & SEEN_SYN ? config.timeouts.sctp_cookie_wait :
+				   config.timeouts.sctp_heartbeat_sent;
+}
+
+/* Slots that a flow may be idle for. */
 static __always_inline __u32 idle_limit(__u8 seen, __u8 flags, __u8 protocol)
 {
-	int established = seen_established(seen, flags, protocol);
-
-	if (protocol != IPPROTO_TCP)
-		return established ? config.timeouts.udp_replied : config.timeouts.udp;
-	if (seen_closed(seen))
-		return config.timeouts.tcp_closed;
-	if (seen_reset(seen))
-		return config.timeouts.tcp_reset;
-	if ((seen | seen >> SEEN_TWIN_SHIFT) & SEEN_FIN)
-		return config.timeouts.tcp_fin;
-	return established ? config.timeouts.tcp_established : config.timeouts.tcp_syn;
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return idle_limit_tcp(seen, flags);
+	case IPPROTO_SCTP:
+		return idle_limit_sctp(seen, flags);
+	case IPPROTO_UDP:
+		return seen_established(seen, flags, protocol) ? config.timeouts.udp_stream :
+								 config.timeouts.udp;
+	default:
+		return config.timeouts.icmp;
+	}
 }
 
 /* ---- the table ---------------------------------------------------------------------- */
@@ -197,7 +276,7 @@ static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family
 	__u32 limit = idle_limit(seen, body->flags, protocol);
 	__u32 class = 0;
 
-	if (protocol == IPPROTO_TCP && seen_closed(seen))
+	if (has_handshake(protocol) && seen_closed(seen))
 		class = 3;
 	else if (idle >= limit + flow_stamp_lag(limit))
 		class = 2;
@@ -242,14 +321,16 @@ static __always_inline __u32 flow_rank6_at(const __u64 *entry, __u32 now)
 	return flow_rank6((const struct flow_entry6 *)entry, now);
 }
 
-__weak int flow_victim4(struct flow_bucket4 *bucket, __u32 now)
+__weak int flow_victim4(struct flow_bucket4 *bucket, __u32 now, __u32 whim)
 {
-	return bucket ? table_victim(bucket, flow_rank4_at, now, flow_shape4) : TABLE_NO_VICTIM;
+	return bucket ? table_victim(bucket, flow_rank4_at, now, whim, flow_shape4) :
+			TABLE_NO_VICTIM;
 }
 
-__weak int flow_victim6(struct flow_bucket6 *bucket, __u32 now)
+__weak int flow_victim6(struct flow_bucket6 *bucket, __u32 now, __u32 whim)
 {
-	return bucket ? table_victim(bucket, flow_rank6_at, now, flow_shape6) : TABLE_NO_VICTIM;
+	return bucket ? table_victim(bucket, flow_rank6_at, now, whim, flow_shape6) :
+			TABLE_NO_VICTIM;
 }
 
 static __always_inline __u32 flow_scan4_at(void *bucket, const __u64 *key, __u8 tag)
@@ -262,14 +343,14 @@ static __always_inline __u32 flow_scan6_at(void *bucket, const __u64 *key, __u8 
 	return flow_scan6(bucket, (const struct tuple6 *)key, tag);
 }
 
-static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now)
+static __always_inline __u32 flow_victim4_at(void *bucket, __u32 now, __u32 whim)
 {
-	return flow_victim4(bucket, now);
+	return flow_victim4(bucket, now, whim);
 }
 
-static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now)
+static __always_inline __u32 flow_victim6_at(void *bucket, __u32 now, __u32 whim)
 {
-	return flow_victim6(bucket, now);
+	return flow_victim6(bucket, now, whim);
 }
 
 static __always_inline int flow_search_of(const union any_tuple *key, int family)
@@ -347,9 +428,10 @@ static __always_inline enum table_result flow_find_elsewhere(const union any_tup
 				       flow_find_elsewhere6(key, flow);
 }
 
-/* The same at the home slot alone, which is one line, and where most flows are. */
-static __always_inline enum table_result flow_find_at_home(const union any_tuple *key,
-							   struct flow *flow, int family)
+/* The same where every nanosecond counts: the home slot, which is one line, comes first, then
+ * the one next to it. Most flows are there. */
+static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
+						   int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	__u64 hash = table_hash(&config.seed, key->words, shape);
@@ -362,18 +444,7 @@ static __always_inline enum table_result flow_find_at_home(const union any_tuple
 		flow->location = table_locate(index, home);
 		result = table_copy(table_entry(bucket, home, shape), key->words, &flow->meta,
 				    flow->answer.words, shape);
-		if (result == TABLE_ABSENT)
-			table_fetch(table_header(bucket));
 	}
-	return result;
-}
-
-/* At the home slot first, where every nanosecond counts. */
-static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
-						   int family)
-{
-	enum table_result result = flow_find_at_home(key, flow, family);
-
 	return result == TABLE_ABSENT ? flow_find_elsewhere(key, flow, family) : result;
 }
 
@@ -674,7 +745,7 @@ static __always_inline int flow_add_seen(const union any_tuple *key, __u8 seen,
 		table_after(answer, meta);
 		if (twin_of && !flow_is_twin(answer, twin_of, family))
 			return 1;
-		if (table_swap32(table_meta(entry, shape), meta, meta | bits) == meta)
+		if (table_swap32(table_meta(entry, shape), meta, meta_with(meta, seen)) == meta)
 			return 1;
 	}
 	return !entry;
@@ -718,7 +789,7 @@ static __always_inline void flow_note_seen(const union any_tuple *key, struct fl
 	else
 		flow_note_seen6(key, &flow->answer, seen);
 	/* In the copy too: a lost twin is made again from it. */
-	flow->meta |= (__u32)seen << FLOW_META_SEEN_SHIFT;
+	flow->meta = meta_with(flow->meta, seen);
 }
 
 /* Takes RSTs back, in the flow of `key`; with `twin_of`, only if it is that flow's other
@@ -842,72 +913,6 @@ static __always_inline void flow_touch(const union any_tuple *key, struct flow *
 		return;
 	flow_body(&flow->answer, family)->stamp = now;
 	flow_store_hop(key, flow, family);
-}
-
-static __always_inline int flow_repair_twin_of(const union any_tuple *key, struct flow *flow,
-					       struct flow *twin, union any_tuple *twin_key,
-					       int family)
-{
-	const __u8 seen = meta_seen(flow ? flow->meta : 0);
-
-	/* What is closed needs no twin any more; in a full table it would make way for it. */
-	if (!key || !flow || !twin || !twin_key || seen_closed(seen))
-		return 0;
-	flow_twin_key(twin_key, key, &flow->answer, family);
-	switch (flow_find_elsewhere(twin_key, twin, family)) {
-	case TABLE_ABSENT:
-		flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
-		flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
-		break;
-	case TABLE_DONE:
-		if (flow_is_twin(twin->answer.words, key, family)) {
-			flow_touch(twin_key, twin, family);
-			break;
-		}
-		/* A reply of an endpoint, whose own flow was lost, was taken for something that it
-		 * opens to the outside. That one's other direction is left to age. */
-		if (config.network_model && flow_body(&twin->answer, family)->flags & FLOW_MASQUERADE &&
-		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE)) {
-			flow_remove_found(twin_key, twin->location, twin->meta, family);
-			flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
-			flow_insert(twin_key, &twin->answer, seen_by_twin(seen), family);
-			break;
-		}
-		flow_remove_found(key, flow->location, flow->meta, family);
-		break;
-	default:
-		break;
-	}
-	return 0;
-}
-
-__weak int flow_repair_twin4(const union any_tuple *key, struct flow *flow, struct flow *twin,
-			     union any_tuple *twin_key)
-{
-	return flow_repair_twin_of(key, flow, twin, twin_key, FAMILY_IPV4);
-}
-
-__weak int flow_repair_twin6(const union any_tuple *key, struct flow *flow, struct flow *twin,
-			     union any_tuple *twin_key)
-{
-	return flow_repair_twin_of(key, flow, twin, twin_key, FAMILY_IPV6);
-}
-
-/*
- * Once in a while for a flow that has packets, before its own stamp is stored. Makes the other
- * direction again if it has been lost. Keeps its stamp from lagging so far behind that it
- * would count as expired. And if its tuple has become another connection's, the flow goes:
- * the next packet makes it anew, with a source port that is free. `twin`, `twin_key`: room to do
- * it in, which the stack does not have.
- */
-static __always_inline void flow_repair_twin(const union any_tuple *key, struct flow *flow,
-					     struct flow *twin, union any_tuple *twin_key,
-					     int family)
-{
-	if (family == FAMILY_IPV4)
-		flow_repair_twin4(key, flow, twin, twin_key);
-	else
-		flow_repair_twin6(key, flow, twin, twin_key);
 }
 
 #endif

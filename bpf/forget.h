@@ -7,12 +7,7 @@
 #ifndef MAGLANE_FORGET_H
 #define MAGLANE_FORGET_H
 
-#include "bpf/scratch.h"
-
-struct forget_walk {
-	__u32 first_bucket;
-	__u32 removed;
-};
+#include "bpf/walk.h"
 
 static __always_inline int forget_slot(void *bucket, __u32 slot, table_location location,
 				       int family)
@@ -27,10 +22,7 @@ static __always_inline int forget_slot(void *bucket, __u32 slot, table_location 
 	if ((table_load32(table_meta(entry, shape)) & FLOW_META_PROTOCOL) != IPPROTO_UDP || !scratch)
 		return 0;
 	flow = &scratch->other;
-	for (__u32 i = 0; i < shape.key_words; i++)
-		key.words[i] = table_load64(&entry[i]);
-	key.words[shape.key_words - 1] &= shape.tail_mask;
-	if (table_copy(entry, key.words, &flow->meta, flow->answer.words, shape) != TABLE_DONE)
+	if (!walk_copy(entry, &key, flow, family))
 		return 0;
 	flow->location = location;
 	endpoint.service_id = flow_body(&flow->answer, family)->service_id;
@@ -59,45 +51,45 @@ __weak int forget_slot6(struct flow_bucket6 *bucket, __u32 slot, __u32 location)
 	return bucket && slot < TABLE_SLOTS ? forget_slot(bucket, slot, location, FAMILY_IPV6) : 0;
 }
 
-static __always_inline long forget_bucket(__u32 n, struct forget_walk *walk, int family)
+static __always_inline long forget_bucket(__u32 n, struct flow_walk *walk, int family)
 {
-	__u32 index = walk->first_bucket + n;
-	struct table_header *header = table_bucket(FLOW_MAP(family), &index);
-	void *bucket = header;
+	void *bucket = walk_bucket(walk, n, family);
+	struct table_header *header = bucket;
 
 	if (!header)
 		return 1;
-	if (!(header->tags[0] | header->tags[1] | header->tags[2] | header->tags[3]))
-		return 0;
+	if (bucket_is_empty(header))
+		return walk_on(walk);
 	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
-		__u32 location = table_locate(index, slot);
+		__u32 location = table_locate(walk->first_bucket + n, slot);
 
 		if (!table_tag(header, slot))
 			continue;
 		walk->removed += family == FAMILY_IPV4 ? forget_slot4(bucket, slot, location) :
 							 forget_slot6(bucket, slot, location);
 	}
-	return 0;
+	return walk_on(walk);
 }
 
-static long forget_bucket4(__u32 n, struct forget_walk *walk)
+static long forget_bucket4(__u32 n, struct flow_walk *walk)
 {
 	return forget_bucket(n, walk, FAMILY_IPV4);
 }
 
-static long forget_bucket6(__u32 n, struct forget_walk *walk)
+static long forget_bucket6(__u32 n, struct flow_walk *walk)
 {
 	return forget_bucket(n, walk, FAMILY_IPV6);
 }
 
 static __always_inline void forget_run(struct forget_call *call)
 {
-	struct forget_walk walk = {.first_bucket = call->first_bucket};
+	struct flow_walk walk = flow_walk_from(call->first_bucket);
 
 	if (call->family == FAMILY_IPV4)
 		bpf_loop(call->buckets, forget_bucket4, &walk, 0);
 	else
 		bpf_loop(call->buckets, forget_bucket6, &walk, 0);
+	call->walked = walk.walked;
 	call->removed = walk.removed;
 }
 

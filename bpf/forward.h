@@ -12,6 +12,7 @@
 #include "bpf/fragment.h"
 #include "bpf/hop.h"
 #include "bpf/reject.h"
+#include "bpf/repair.h"
 #include "bpf/rewrite.h"
 #include "bpf/scratch.h"
 
@@ -141,7 +142,7 @@ static __always_inline int reset_is_sure(ctx_t *ctx, struct packet *packet, stru
 /* What a packet shows that was not seen before. */
 static __always_inline int note_of(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
-	__u8 seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+	__u8 seen = seen_in(packet);
 
 	if (seen & SEEN_RST && reset_is_sure(ctx, packet, flow, family))
 		seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
@@ -167,7 +168,7 @@ static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow 
 	if (!(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 	    flow->meta & SEEN_ACK << FLOW_META_SEEN_SHIFT)
 		return;
-	seen = seen_in(packet, *tuple_protocol(&packet->tuple, family));
+	seen = seen_in(packet);
 	if ((meta_seen(flow->meta) & seen) == seen)
 		return;
 	if (family == FAMILY_IPV4)

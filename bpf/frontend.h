@@ -52,18 +52,27 @@ __weak int frontend_search(const union frontend_words *key)
 	return table_search(&frontends, key->words, &place, frontend_shape);
 }
 
-/* The agent gives no slot and no value away again before every program that may have found
- * it has ended (an RCU grace period), so what is returned may be read without more ado. */
-static __always_inline const struct frontend *frontend_find(const union frontend_words *key)
+/* Of struct packet: the index of its frontend's value, or one of these. */
+enum { FRONTEND_NONE = 0xffffffff, FRONTEND_NOT_ASKED = 0xfffffffe };
+
+static __always_inline __u32 frontend_index(const union frontend_words *key)
 {
 	const struct frontend_entry *entry =
 		table_at(&frontends, frontend_search(key), frontend_shape);
-	__u32 value;
 
-	if (!entry)
-		return NULL;
-	value = table_load32(&entry->value);
-	return bpf_map_lookup_elem(&frontend_values, &value);
+	return entry ? table_load32(&entry->value) : (__u32)FRONTEND_NONE;
+}
+
+/* The agent gives no slot and no value away again before every program that may have found
+ * it has ended (an RCU grace period), so what is returned may be read without more ado. */
+static __always_inline const struct frontend *frontend_value(__u32 index)
+{
+	return bpf_map_lookup_elem(&frontend_values, &index);
+}
+
+static __always_inline const struct frontend *frontend_find(const union frontend_words *key)
+{
+	return frontend_value(frontend_index(key));
 }
 
 /* True: a service has this address, whatever the port. Node addresses are not among them.

@@ -17,6 +17,11 @@
 #include "bpf/select.h"
 
 enum {
+	/* Where so many are taken, the search ends with one that may give way, if it met one: a
+	 * flood holds all ports, and must not make every search a long one. */
+	SOURCE_PORT_TRIES_ENOUGH = 64,
+	/* Slots for which a connection that was not answered has its port to itself. */
+	UNANSWERED_SLOTS = 2,
 	/* After so many ports that are taken, it is asked whether somebody has just tried them all. */
 	SHORTAGE_CHECK = 64,
 	/* Among so many ports a packet's own is looked for. Where it is further on, the answers
@@ -60,9 +65,20 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 	       *flow_dst_port(a, family) == *flow_dst_port(b, family);
 }
 
+/* The flow may be a living connection's, but gives way where there is nothing else. */
+static __always_inline int is_doubtful(struct flow *flow, __u8 protocol, int family)
+{
+	const struct flow_body *body = flow_body(&flow->answer, family);
+	const __u8 seen = meta_seen(flow->meta);
+
+	return seen_reset(seen) ||
+	       (!seen_established(seen, body->flags, protocol) &&
+		idle_slots(clock_slot(), body->stamp) >= UNANSWERED_SLOTS);
+}
+
 /* The tuple is another flow's. 1: it is this very connection's, whose forward flow was lost
  * and gets back what the reverse one knows; 0: it is closed and has been removed; -1: it is
- * in use; -2: it may be, but there was a RST. */
+ * in use; -2: it may be, but is_doubtful. */
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
@@ -73,15 +89,19 @@ static __always_inline int reserve_from(struct reservation *reservation, struct 
 	if (found != TABLE_DONE)
 		return found == TABLE_ABSENT ? 0 : -1;
 	seen = meta_seen(other->meta);
-	closed = reservation->protocol == IPPROTO_TCP && seen_closed(seen);
+	closed = seen_closed(seen);
 	if (flow_same_answer(&other->answer, &reservation->flow, family) &&
 	    !(closed && reservation->seen & SEEN_SYN)) {
 		reservation->seen = seen_by_twin(seen);
 		reservation->found = 1;
 		return 1;
 	}
-	if (!closed && !(reservation->last_resort && seen_reset(seen)))
-		return seen_reset(seen) ? -2 : -1;
+	if (!closed) {
+		int doubtful = is_doubtful(other, reservation->protocol, family);
+
+		if (!doubtful || !reservation->last_resort)
+			return doubtful ? -2 : -1;
+	}
 	flow_remove_pair(&reservation->reverse, other, family);
 	return 0;
 }
@@ -158,6 +178,8 @@ static __always_inline long reserve_port(__u32 n, struct port_search *search, in
 	reservation = &scratch->reservation;
 	reverse = &reservation->reverse;
 	flow = &reservation->flow;
+	if (n >= SOURCE_PORT_TRIES_ENOUGH && reservation->doubtful)
+		return 1;
 	if (n == SHORTAGE_CHECK && shortage_is_known(scratch, family))
 		return 1;
 	n += reservation->first;
@@ -226,7 +248,7 @@ static __always_inline void reserve(ctx_t *ctx, __u32 tries, int family)
 }
 
 /* Makes the reverse flow with the first source port that is free; where none is, with one of a
- * connection that was reset, as it seems. REASON_COUNT: done. */
+ * connection that was reset, as it seems, or that nobody answers. REASON_COUNT: done. */
 static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet,
 					       const struct connection *connection,
 					       struct scratch *scratch, int family)
@@ -243,7 +265,7 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 		!connection->source_translated || connection->flags & FLOW_MASQUERADE;
 	reservation->flags = connection->flags;
 	reservation->protocol = protocol;
-	reservation->seen = seen_in(packet, protocol);
+	reservation->seen = seen_in(packet);
 	if (reservation->seen & SEEN_RST) /* of a connection that nobody knows: it is over */
 		reservation->seen |= SEEN_FIN | SEEN_FIN << SEEN_TWIN_SHIFT;
 	reservation->reason = REASON_NO_SOURCE_PORT;

@@ -64,6 +64,11 @@ long native_loop(__u32 iterations, void *callback, void *context, __u64 flags);
 /* Whether a socket of the node gets packets of this tuple (union any_tuple). */
 int native_node_socket_has(const void *tuple, int family);
 __u64 native_jiffies64(void);
+/* Natively nothing is ever out of time. */
+static inline __u64 native_ktime_get_ns(void)
+{
+	return 0;
+}
 long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32 flags);
 
 /* libbpf's library has functions of some of these names: other symbols, so that one program
@@ -73,6 +78,7 @@ long native_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int size, __u32
 #define bpf_loop(...) native_loop(__VA_ARGS__)
 #define bpf_jiffies64() native_jiffies64()
 #define bpf_get_smp_processor_id() 0U
+#define bpf_ktime_get_ns() native_ktime_get_ns()
 #define bpf_fib_lookup(...) native_fib_lookup(__VA_ARGS__)
 
 #endif

@@ -20,10 +20,11 @@ struct packet {
 	union any_tuple tuple;
 	__u32 ip_len;    /* from the IP header on, as the header says; bytes */
 	__u16 l4_offset; /* from the start of the frame */
-	__u8 tcp_flags;  /* as in the TCP header; 0 for UDP */
+	__u8 tcp_flags;  /* as in the TCP header, or what is the like of SCTP's first chunk; 0 for UDP */
 	__u8 ttl;        /* or hop limit; 0: of a kind that is not plain */
 	__u8 tos;        /* or traffic class */
 	__u8 from_pod;   /* arrived at a pod device */
+	__u32 frontend;  /* where a new connection goes, if that was looked for: see frontend.h */
 };
 
 /* What is more to a packet than rewrite() does. */

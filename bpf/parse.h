@@ -194,12 +194,46 @@ struct sctp_header {
 	__u32 checksum; /* least significant byte first; 0: none (RFC 9653) */
 };
 
+/* Of chunks, RFC 9260 section 3.2. */
+enum sctp_chunk {
+	SCTP_INIT = 1,
+	SCTP_INIT_ACK = 2,
+	SCTP_ABORT = 6,
+	SCTP_SHUTDOWN = 7,
+	SCTP_SHUTDOWN_ACK = 8,
+	SCTP_SHUTDOWN_COMPLETE = 14,
+};
+
+/*
+ * The TCP flags whose part the first chunk of a packet plays. INIT and INIT ACK are alone in
+ * theirs (section 4), the SHUTDOWN family nearly always; an ABORT behind other chunks is not
+ * seen, and its association's flows stay until they have been idle for long enough.
+ */
+static __always_inline __u8 sctp_flags(__u8 chunk)
+{
+	switch (chunk) {
+	case SCTP_INIT:
+		return TCP_SYN;
+	case SCTP_INIT_ACK:
+		return TCP_SYN | TCP_ACK;
+	case SCTP_ABORT:
+		return TCP_RST;
+	case SCTP_SHUTDOWN:
+	case SCTP_SHUTDOWN_ACK:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return TCP_FIN | TCP_ACK;
+	default:
+		return 0;
+	}
+}
+
 /* What parse has left: packet->l4_offset is that of an SCTP header. */
 static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct sctp_header sctp;
 	__u32 ports;
 	__u32 offset = packet->l4_offset;
+	__u8 chunk;
 
 	if (offset > MAX_HEADERS * 4 || packet->ip_len < offset - L3_OFFSET + sizeof(sctp) ||
 	    ctx_load(ctx, offset, &sctp, sizeof(sctp)))
@@ -207,6 +241,9 @@ static __always_inline enum parsed parse_sctp(ctx_t *ctx, struct packet *packet,
 	__builtin_memcpy(&ports, &sctp, sizeof(ports));
 	tuple_set_tail(&packet->tuple, ports, IPPROTO_SCTP, family);
 	packet->tcp_flags = 0;
+	if (packet->ip_len > offset - L3_OFFSET + sizeof(sctp) &&
+	    !ctx_load(ctx, offset + sizeof(sctp), &chunk, sizeof(chunk)))
+		packet->tcp_flags = sctp_flags(chunk);
 	packet_mark(packet, PACKET_SCTP, family);
 	return PARSED_OK;
 }

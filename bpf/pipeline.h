@@ -165,10 +165,10 @@ static __always_inline int needs_source_translation(struct packet *packet,
 
 /*
  * A new connection makes two flows, far apart in a large table: the lines of both are some 100 ns
- * away. Where the first packet says that it is one, the reply's place is guessed before anything
- * waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
+ * away. Where a packet says that it is the first one, the reply's place is guessed before
+ * anything waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
  */
-static __always_inline int fetch_reply_of(struct packet *packet, int family)
+static __always_inline int fetch_flows_of(struct packet *packet, int family)
 {
 	union frontend_words key = {.key.family = family};
 	union any_tuple reverse = {};
@@ -182,7 +182,10 @@ static __always_inline int fetch_reply_of(struct packet *packet, int family)
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	packet->frontend = FRONTEND_NONE;
+	if (frontend_may_have(key.key.addr_be))
+		packet->frontend = frontend_index(&key);
+	frontend = frontend_value(packet->frontend);
 	if (!frontend)
 		return 0;
 	class = source_class(packet, family);
@@ -202,35 +205,32 @@ static __always_inline int fetch_reply_of(struct packet *packet, int family)
 	}
 	*tuple_src_port(&reverse, family) = backend->port_be;
 	*tuple_protocol(&reverse, family) = key.key.protocol;
+	flow_fetch(&packet->tuple, family);
 	flow_fetch(&reverse, family);
 	return 0;
 }
 
-static __noinline int fetch_reply4(struct packet *packet)
+static __noinline int fetch_flows4(struct packet *packet)
 {
-	return fetch_reply_of(packet, FAMILY_IPV4);
+	return fetch_flows_of(packet, FAMILY_IPV4);
 }
 
-static __noinline int fetch_reply6(struct packet *packet)
+static __noinline int fetch_flows6(struct packet *packet)
 {
-	return fetch_reply_of(packet, FAMILY_IPV6);
+	return fetch_flows_of(packet, FAMILY_IPV6);
 }
 
-/* flow_find for a packet that may be a connection's first. */
-static __always_inline enum table_result find_flow(struct packet *packet, struct flow *flow,
-						      int family)
+static __always_inline void fetch_flows(struct packet *packet, int family)
 {
-	enum table_result found = flow_find_at_home(&packet->tuple, flow, family);
+	if (family == FAMILY_IPV4)
+		fetch_flows4(packet);
+	else
+		fetch_flows6(packet);
+}
 
-	if (found != TABLE_ABSENT)
-		return found;
-	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		if (family == FAMILY_IPV4)
-			fetch_reply4(packet);
-		else
-			fetch_reply6(packet);
-	}
-	return flow_find_elsewhere(&packet->tuple, flow, family);
+static __always_inline int is_opening(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /*
@@ -331,7 +331,10 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
-	frontend = frontend_may_have(key.key.addr_be) ? frontend_find(&key) : NULL;
+	if (packet->frontend == FRONTEND_NOT_ASKED)
+		packet->frontend = frontend_may_have(key.key.addr_be) ? frontend_index(&key) :
+									(__u32)FRONTEND_NONE;
+	frontend = frontend_value(packet->frontend);
 	verdict = CHOSEN;
 	if (!frontend && *packet_kind(packet, family) & PACKET_ECHO)
 		verdict = echo_of_nobody(ctx, packet, scratch, family);
@@ -423,7 +426,7 @@ static __always_inline int opens_again(struct packet *packet, struct flow *flow,
 {
 	const __u8 seen = meta_seen(flow->meta);
 
-	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	if (!is_opening(packet))
 		return 0;
 	return seen_closed(seen) || (seen_reset(seen) && !endpoint_remains(flow, family));
 }
@@ -462,12 +465,15 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 	if (!from_pod && is_stranger(ctx, ip, &verdict, family))
 		return verdict;
 	packet.from_pod = from_pod;
+	packet.frontend = FRONTEND_NOT_ASKED;
 	if (!parse_plain(ctx, ip, &packet, family)) {
 		verdict = unparsed(ctx, &packet, family);
 		if (verdict != UNUSUAL)
 			return verdict;
 	}
-	found = find_flow(&packet, &flow, family);
+	if (is_opening(&packet))
+		fetch_flows(&packet, family);
+	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {

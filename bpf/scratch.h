@@ -53,7 +53,7 @@ struct reservation {
 	__u8 seen; /* of the connection, as its forward flow has it */
 	__u8 reason; /* enum reason: why it failed; REASON_COUNT: reserved */
 	__u8 found;  /* the reverse flow was there already */
-	__u8 doubtful;    /* a flow with a RST has one of the tuples: with the n-th port */
+	__u8 doubtful;    /* a flow that may give way has one of the tuples: with the n-th port */
 	__u8 last_resort; /* such a flow gives way */
 	__u8 flags;	  /* enum flow_flag: what both directions have */
 	__u8 tries_own;	  /* 1: the client's own port comes first */

@@ -53,7 +53,7 @@ struct table_shape {
 	/* table_scan and table_victim of this shape. In BPF they lead to global functions, which
 	 * the verifier looks at once and not at every call. */
 	__u32 (*scan)(void *bucket, const __u64 *key, __u8 tag);
-	__u32 (*victim)(void *bucket, __u32 argument);
+	__u32 (*victim)(void *bucket, __u32 argument, __u32 whim);
 };
 
 /* The shapes of the tables there are; without the functions, which come from their headers. */
@@ -298,6 +298,16 @@ static __always_inline int table_matches(void *entry, const __u64 *key, __u32 *m
 	return table_matches_read(entry, key, meta, &read, shape);
 }
 
+/* False: no slot has this tag. */
+static __always_inline int table_has_tag(const struct table_header *header, __u8 tag)
+{
+	__u64 marks = 0;
+
+	for (__u32 i = 0; i < TABLE_TAG_WORDS; i++)
+		marks |= zero_bytes(table_load64(&header->tags[i]) ^ repeat_byte(tag));
+	return marks != 0;
+}
+
 /* The slot of the key in this bucket, or TABLE_SLOTS. */
 static __always_inline __u32 table_scan(void *bucket, const __u64 *key, __u8 tag,
 					const struct table_shape shape)
@@ -319,6 +329,14 @@ static __always_inline __u32 table_scan(void *bucket, const __u64 *key, __u8 tag
 		}
 	}
 	return TABLE_SLOTS;
+}
+
+/* The same by the shape's function, where there is anything to look at. */
+static __always_inline __u32 table_find_slot(void *bucket, const __u64 *key, __u8 tag,
+					     const struct table_shape shape)
+{
+	return table_has_tag(table_header(bucket), tag) ? shape.scan(bucket, key, tag) :
+							  (__u32)TABLE_SLOTS;
 }
 
 /* ---- finding --------------------------------------------------------------------- */
@@ -362,7 +380,7 @@ static __always_inline table_location table_search(void *map, const __u64 *key,
 
 	if (!bucket)
 		return TABLE_NOWHERE;
-	slot = shape.scan(bucket, key, place->tag);
+	slot = table_find_slot(bucket, key, place->tag, shape);
 	if (slot < TABLE_SLOTS)
 		return table_locate(place->first, slot);
 	if (!table_load32(&table_header(bucket)->overflow))
@@ -370,7 +388,7 @@ static __always_inline table_location table_search(void *map, const __u64 *key,
 	bucket = table_bucket(map, &place->second);
 	if (!bucket)
 		return TABLE_NOWHERE;
-	slot = shape.scan(bucket, key, place->tag);
+	slot = table_find_slot(bucket, key, place->tag, shape);
 	return slot < TABLE_SLOTS ? table_locate(place->second, slot) : TABLE_NOWHERE;
 }
 
@@ -407,7 +425,7 @@ static __always_inline enum table_result table_copy(void *entry, const __u64 *ke
 /* ---- locks ------------------------------------------------------------------------ */
 
 /* Global: the verifier walks its loop once. */
-__weak int table_lock(struct table_header *header)
+__weak int table_wait_for_lock(struct table_header *header)
 {
 	if (!header)
 		return 0;
@@ -415,6 +433,12 @@ __weak int table_lock(struct table_header *header)
 		if (!table_load32(&header->lock) && table_swap32(&header->lock, 0, 1) == 0)
 			return 1;
 	return 0;
+}
+
+/* 0: it could not be had. A function's return is dear where processors mispredict it on purpose. */
+static __always_inline int table_lock(struct table_header *header)
+{
+	return table_swap32(&header->lock, 0, 1) == 0 || table_wait_for_lock(header);
 }
 
 static __always_inline void table_unlock(struct table_header *header)
@@ -527,17 +551,22 @@ enum {
 	TABLE_NO_VICTIM = TABLE_SLOTS,
 };
 
-/* The entry of `bucket` that is given up first: its rank above its slot, TABLE_NO_VICTIM if
- * all are worth keeping. */
+/*
+ * The entry of `bucket` that is given up first: its rank above its slot, TABLE_NO_VICTIM if
+ * all are worth keeping. Of equals, `whim` decides (its lower bits, the new key's hash): were it
+ * the place, each newcomer of a flood would have to go for the next one.
+ */
 static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u32 argument,
-					  const struct table_shape shape)
+					  __u32 whim, const struct table_shape shape)
 {
 	__u32 best = TABLE_NO_VICTIM;
+
+	whim &= (1 << TABLE_SLOT_BITS) - 1;
 
 	for (__u32 slot = 0; slot < TABLE_SLOTS; slot++) {
 		__u32 worth = rank(table_entry(bucket, slot, shape), argument)
 				      << TABLE_SLOT_BITS |
-			      slot;
+			      (slot ^ whim);
 		__s64 higher = ((__s64)best - worth) >> 63;
 
 		/* Without a branch, whose two ways the verifier of Linux 6.1 would follow again for
@@ -545,7 +574,7 @@ static __always_inline __u32 table_victim(void *bucket, table_rank_fn *rank, __u
 		barrier_var(higher);
 		best ^= (best ^ worth) & higher;
 	}
-	return best;
+	return best == TABLE_NO_VICTIM ? TABLE_NO_VICTIM : best ^ whim;
 }
 
 /* Where a key goes in its first bucket: home, or next to it, or the lowest free slot; or
@@ -576,8 +605,8 @@ table_insert_locked(void *map, void *first, void *second, const __u64 *key, cons
 	__u32 slot = TABLE_SLOTS;
 
 	if (used >= TABLE_SLOTS && second_used >= TABLE_SLOTS) {
-		__u32 victim = shape.victim(first, rank_argument);
-		__u32 other = shape.victim(second, rank_argument);
+		__u32 victim = shape.victim(first, rank_argument, place->home);
+		__u32 other = shape.victim(second, rank_argument, place->home);
 
 		bucket = other > victim ? second : first;
 		slot = table_slot(other > victim ? other : victim);
@@ -615,8 +644,8 @@ table_insert_crowded(void *map, const __u64 *key, const __u64 *answer, __u32 sta
 		return TABLE_BUSY;
 	if (!table_lock_both(table_header(first), table_header(second), place))
 		return TABLE_BUSY;
-	if (shape.scan(first, key, place->tag) >= TABLE_SLOTS &&
-	    shape.scan(second, key, place->tag) >= TABLE_SLOTS)
+	if (table_find_slot(first, key, place->tag, shape) >= TABLE_SLOTS &&
+	    table_find_slot(second, key, place->tag, shape) >= TABLE_SLOTS)
 		result = table_insert_locked(map, first, second, key, answer, state, place,
 					     rank_argument, seed, count, shape);
 	table_unlock_both(table_header(first), table_header(second), place);
@@ -642,7 +671,7 @@ table_insert(void *map, const __u64 *key, const __u64 *answer, __u32 state,
 	table_fetch_slot(bucket, place->home, shape);
 	if (!table_lock(header))
 		return TABLE_BUSY;
-	if (shape.scan(bucket, key, place->tag) < TABLE_SLOTS) {
+	if (table_find_slot(bucket, key, place->tag, shape) < TABLE_SLOTS) {
 		result = TABLE_PRESENT;
 	} else if (!table_load32(&header->overflow) && table_used_slots(header) < TABLE_CROWDED) {
 		slot = table_slot_for(header, place);
@@ -675,7 +704,7 @@ static __always_inline enum table_result table_remove(void *map, const __u64 *ke
 	bucket = table_bucket(map, &index);
 	if (!bucket || !table_lock(table_header(bucket)))
 		return TABLE_BUSY;
-	slot = shape.scan(bucket, key, place->tag);
+	slot = table_find_slot(bucket, key, place->tag, shape);
 	if (slot < TABLE_SLOTS) {
 		table_evict(map, bucket, slot, table_bucket(map, &place->first), seed, count,
 			    shape);

@@ -14,6 +14,8 @@ void add_maps(const v1::Status& maps, v1::Status* reply) {
   reply->set_frontends(maps.frontends());
   reply->set_backends(maps.backends());
   *reply->mutable_maps() = maps.maps();
+  *reply->mutable_flow_tables() = maps.flow_tables();
+  reply->set_flows_refused(maps.flows_refused());
 }
 
 }  // namespace

@@ -79,6 +79,7 @@ bool selects(const FlowFilter& filter, const FlowRecord& flow) {
   const abi::tuple6& translated = flow.translated;
   if (filter.protocol && static_cast<uint8_t>(*filter.protocol) != opened.protocol) return false;
   if (filter.family && *filter.family != flow.family) return false;
+  if (filter.reply && *filter.reply != flow.is_reply()) return false;
   if (filter.service_ids && !filter.service_ids->contains(flow.body.service_id)) return false;
   if (filter.source && !either_in(*filter.source, flow.family, opened.src_be, translated.src_be))
     return false;
@@ -135,7 +136,7 @@ void sort_flows(std::vector<FlowRecord>& flows) {
 }
 
 bool FlowFilter::selects_all() const {
-  return !protocol && !family && !source && !destination && !port && !service_ids && !state;
+  return !protocol && !family && !source && !destination && !port && !service_ids && !state && !reply;
 }
 
 bool is_state(const std::string& word) {

@@ -5,7 +5,7 @@
 // Both entries of a connection are seen from the client: `opened` is the packet that the
 // client sends, `translated` what becomes of it. The entry of the reply direction holds the
 // same two, exchanged and reversed; so two entries are of one connection exactly when these
-// are equal, and a filter never splits a connection.
+// are equal, and no filter but that by direction splits a connection.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +60,7 @@ struct FlowFilter {
   std::optional<uint16_t> port;
   std::optional<std::set<uint32_t>> service_ids;
   std::optional<std::string> state;
+  std::optional<bool> reply;  // this direction's entries alone
 
   bool selects_all() const;
 };

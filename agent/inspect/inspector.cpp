@@ -55,7 +55,11 @@ Result<v1::Status> Inspector::status() const {
   if (!usage) return usage.error();
   auto node = maps_.read_node_state();
   if (!node) return node.error();
-  return status_of_maps(*contents, *usage, *node);
+  auto counters = maps_.read_counters();
+  if (!counters) return counters.error();
+  v1::Status status = status_of_maps(*contents, *usage, *node);
+  add_flow_tables(maps_.flow_tables(), *usage, *counters, status);
+  return status;
 }
 
 Result<v1::ServiceList> Inspector::list_services() const {

@@ -84,4 +84,30 @@ v1::Status status_of_maps(const MapContents& contents, const std::vector<MapInfo
   return status;
 }
 
+void add_flow_tables(const std::array<FlowTableUse, 2>& tables, const std::vector<MapInfo>& usage,
+                     const std::vector<abi::counter>& counters, v1::Status& status) {
+  for (size_t i = 0; i < tables.size(); ++i) {
+    const FlowTableUse& use = tables[i];
+    if (use.buckets == 0) continue;
+    v1::FlowTable& table = *status.add_flow_tables();
+    table.set_family(std::string(to_string(i == 0 ? Family::ipv4 : Family::ipv6)));
+    table.set_flows(use.flows);
+    table.set_capacity(use.buckets * abi::TABLE_SLOTS);
+    table.set_buckets(use.buckets);
+    table.set_full_buckets(use.full);
+    const double full = static_cast<double>(use.full) / use.buckets;
+    table.set_pressure(full * full);  // the two of a key are independent of each other
+    const auto info = std::find_if(usage.begin(), usage.end(), [&](const MapInfo& map) {
+      return map.name == (i == 0 ? "flows4" : "flows6");
+    });
+    if (info != usage.end()) table.set_bytes(static_cast<double>(info->bytes));
+  }
+  double refused = 0;
+  for (size_t hook = 0; hook < kHooks.size(); ++hook) {
+    const size_t index = size_t{abi::REASON_FLOW_TABLE_FULL} + hook * kReasons.size();
+    if (index < counters.size()) refused += static_cast<double>(counters[index].packets);
+  }
+  status.set_flows_refused(refused);
+}
+
 }  // namespace maglane::inspect

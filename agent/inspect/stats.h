@@ -3,6 +3,7 @@
 // Counters and map usage as the inspector shows them. Pure.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "agent/kernel/maps.h"
@@ -19,5 +20,9 @@ v1::MapUsage to_message(const MapInfo& info);
 // What the maps tell about a node whose agent does not answer.
 v1::Status status_of_maps(const MapContents& contents, const std::vector<MapInfo>& usage,
                           const abi::node_state& node);
+
+// How full the flow tables are (IPv4, IPv6), and what came of that. `counters`: as above.
+void add_flow_tables(const std::array<FlowTableUse, 2>& tables, const std::vector<MapInfo>& usage,
+                     const std::vector<abi::counter>& counters, v1::Status& status);
 
 }  // namespace maglane::inspect

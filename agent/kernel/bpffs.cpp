@@ -13,8 +13,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <map>
 
 namespace maglane {
 namespace {
@@ -149,6 +152,25 @@ std::vector<std::string> Bpffs::list(const std::string& directory) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string Bpffs::retired_map(std::string_view name, uint32_t id) const {
+  return fmt::format("{}_old{}", map(name), id);
+}
+
+std::vector<std::string> Bpffs::retired_maps(std::string_view name) const {
+  std::map<uint32_t, std::string, std::greater<>> by_id;
+  const std::string prefix = fmt::format("{}_old", name);
+  for (const std::string& entry : list(root_ + "/maps")) {
+    uint32_t id = 0;
+    const char* const end = entry.data() + entry.size();
+    if (!entry.starts_with(prefix) || entry.size() == prefix.size()) continue;
+    auto [stop, error] = std::from_chars(entry.data() + prefix.size(), end, id);
+    if (error == std::errc() && stop == end) by_id.emplace(id, map(entry));
+  }
+  std::vector<std::string> paths;
+  for (auto& [id, path] : by_id) paths.push_back(std::move(path));
+  return paths;
 }
 
 Status Bpffs::remove_all() {

@@ -28,6 +28,10 @@ class Bpffs {
 
   const std::string& root() const { return root_; }
   std::string map(std::string_view name) const { return root_ + "/maps/" + std::string(name); }
+  // A map of that name that another has taken the place of; `id` is the kernel's, of the map.
+  std::string retired_map(std::string_view name, uint32_t id) const;
+  // Those that there are, the youngest first.
+  std::vector<std::string> retired_maps(std::string_view name) const;
   std::string program(std::string_view name) const { return root_ + "/programs/" + std::string(name); }
   std::string link(std::string_view name) const { return root_ + "/links/" + std::string(name); }
 

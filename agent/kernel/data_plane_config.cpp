@@ -11,32 +11,17 @@
 namespace maglane {
 namespace {
 
-// Seconds. Established, half-closed and UDP as kube-proxy and netfilter have them
-// (nf_conntrack_tcp_timeout_*, --conntrack-tcp-timeout-close-wait 1h), since clients'
-// keep-alives are tuned to those. A closed flow is kept only to answer what is still in
-// flight; its port may be taken again at once.
-struct TimeoutSeconds {
-  uint32_t tcp_syn = 60;
-  uint32_t tcp_established = 86400;
-  uint32_t tcp_fin = 3600;
-  uint32_t tcp_closed = 30;
-  uint32_t udp = 30;
-  uint32_t udp_replied = 120;
-  // Neither end has said anything more for so long: as netfilter gives up on unanswered
-  // retransmissions (nf_conntrack_tcp_timeout_max_retrans).
-  uint32_t tcp_reset = 300;
-};
-
 // ICMP errors a second and CPU, as Linux limits its own (net.ipv4.icmp_msgs_per_sec).
 constexpr uint32_t kRefusalsPerSecond = 1000;
 
-abi::timeouts timeouts_in_slots(uint32_t hz, uint32_t shift) {
-  auto slots = [&](uint64_t seconds) {
-    return static_cast<uint32_t>(std::max<uint64_t>(2, (seconds * hz) >> shift));
-  };
-  TimeoutSeconds t;
-  return {slots(t.tcp_syn), slots(t.tcp_established), slots(t.tcp_fin), slots(t.tcp_closed),
-          slots(t.udp),     slots(t.udp_replied),     slots(t.tcp_reset), 0};
+// A slot that has just begun counts as one: with fewer than two, the shortest would be none at all.
+abi::timeouts timeouts_in_slots(const abi::timeouts& seconds, uint32_t hz, uint32_t shift) {
+  abi::timeouts slots{};
+  for (const TimeoutOption& option : kTimeouts) {
+    slots.*option.member =
+        static_cast<uint32_t>(std::max<uint64_t>(2, (uint64_t{seconds.*option.member} * hz) >> shift));
+  }
+  return slots;
 }
 
 Status fill(abi::prefix* out, size_t capacity, const std::vector<Cidr>& cidrs, const char* option) {
@@ -173,7 +158,7 @@ Result<abi::node_config> make_node_config(const DataPlaneOptions& options, uint3
   config.seed = seed;
   config.flow_buckets4 = config.flow_buckets6 = options.flow_buckets();
   config.frontend_buckets = options.frontend_buckets();
-  config.timeouts = timeouts_in_slots(hz, config.slot_shift);
+  config.timeouts = timeouts_in_slots(options.timeout_seconds, hz, config.slot_shift);
   if (auto s = fill(config.pod_cidrs, abi::MAX_POD_CIDRS, options.pod_cidrs, "--pod-cidr"); !s)
     return s.error();
   if (auto s = fill(config.service_cidrs, abi::MAX_SERVICE_CIDRS, options.service_cidrs, "--service-cidr");

@@ -10,6 +10,7 @@
 
 #include "agent/base/ip.h"
 #include "agent/base/result.h"
+#include "agent/kernel/timeouts.h"
 #include "bpf/abi.h"
 
 namespace maglane {
@@ -57,6 +58,7 @@ struct DataPlaneOptions {
   uint32_t flow_entries = 524288;       // of each family, rounded up to whole buckets; a connection takes two
   uint32_t maglev_entries = 16U << 20;  // a multiple of MAGLEV_LINE_ENTRIES
   uint32_t frontends = 131072;
+  abi::timeouts timeout_seconds = default_timeout_seconds();
 
   // Buckets of the tables.
   uint32_t flow_buckets() const;

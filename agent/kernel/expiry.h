@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Removing idle flows. The walk is a BPF program; the agent only sets it going, a run of
-// buckets at a time, so that none holds its CPU for long.
+// Removing idle flows. The walk is a BPF program, which ends when it has held its CPU for long
+// enough (bpf/walk.h); the agent only sets it going again where it left off.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "agent/base/result.h"
@@ -14,6 +15,8 @@ namespace maglane {
 struct ExpiryResult {
   uint64_t examined = 0;  // flows
   uint64_t removed = 0;
+  std::chrono::nanoseconds cpu{0};            // this thread's
+  std::chrono::nanoseconds longest_slice{0};  // of that: for so long no other softirq ran on the CPU
 };
 
 // Walks all buckets of a family's table. program_fd: of program "expire"; not taken over.

@@ -75,11 +75,16 @@ bool read(Bucket& bucket, FlowsOfBucket<Flow>& flows) {
 }
 
 template <typename Bucket>
-uint32_t count(std::span<Bucket> buckets) {
-  uint32_t flows = 0;
-  for (auto& bucket : buckets)
+FlowTableUse use_of(std::span<Bucket> buckets) {
+  FlowTableUse use;
+  use.buckets = static_cast<uint32_t>(buckets.size());
+  for (auto& bucket : buckets) {
+    uint32_t flows = 0;
     for (uint32_t slot = 0; slot < abi::TABLE_SLOTS; ++slot) flows += tag_of(bucket.header, slot) != 0;
-  return flows;
+    use.flows += flows;
+    use.full += flows == abi::TABLE_SLOTS;
+  }
+  return use;
 }
 
 }  // namespace
@@ -95,7 +100,10 @@ bool each_flow6(std::span<abi::flow_bucket6> buckets, const std::function<bool(c
 bool read_flows(abi::flow_bucket4& bucket, FlowsOfBucket<FlowEntry4>& flows) { return read(bucket, flows); }
 bool read_flows(abi::flow_bucket6& bucket, FlowsOfBucket<FlowEntry6>& flows) { return read(bucket, flows); }
 
-uint32_t count_flows4(std::span<abi::flow_bucket4> buckets) { return count(buckets); }
-uint32_t count_flows6(std::span<abi::flow_bucket6> buckets) { return count(buckets); }
+FlowTableUse use_of_flows4(std::span<abi::flow_bucket4> buckets) { return use_of(buckets); }
+FlowTableUse use_of_flows6(std::span<abi::flow_bucket6> buckets) { return use_of(buckets); }
+
+uint32_t count_flows4(std::span<abi::flow_bucket4> buckets) { return use_of(buckets).flows; }
+uint32_t count_flows6(std::span<abi::flow_bucket6> buckets) { return use_of(buckets).flows; }
 
 }  // namespace maglane

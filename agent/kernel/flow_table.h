@@ -42,6 +42,15 @@ bool read_flows(abi::flow_bucket6& bucket, FlowsOfBucket<FlowEntry6>& flows);
 bool each_flow4(std::span<abi::flow_bucket4> buckets, const std::function<bool(const FlowEntry4&)>& visit);
 bool each_flow6(std::span<abi::flow_bucket6> buckets, const std::function<bool(const FlowEntry6&)>& visit);
 
+// How a table is filled.
+struct FlowTableUse {
+  uint32_t flows = 0;
+  uint32_t buckets = 0;
+  uint32_t full = 0;  // buckets
+};
+FlowTableUse use_of_flows4(std::span<abi::flow_bucket4> buckets);
+FlowTableUse use_of_flows6(std::span<abi::flow_bucket6> buckets);
+
 uint32_t count_flows4(std::span<abi::flow_bucket4> buckets);
 uint32_t count_flows6(std::span<abi::flow_bucket6> buckets);
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "agent/kernel/libbpf_log.h"
@@ -37,6 +38,8 @@ const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "se
                                              "source_ranges", "service_counters"};
 // Maps that can only be read with the seed in node_state.
 const std::set<std::string> kTables = {"frontends", "flows4", "flows6"};
+// Those of them whose contents go over into the new ones (carry_over.h).
+const std::set<std::string> kCarriedOver = {"flows4", "flows6"};
 
 Error kernel_error(const std::string& what, int error) {
   std::string hint =
@@ -103,10 +106,10 @@ Status set_constants(bpf_object* object, const abi::node_config& config) {
   return Error{"the BPF object has no section .rodata: program and object do not match"};
 }
 
-bool same_parameters(const bpf_map* map, const bpf_map_info& info) {
+// All but the number of entries.
+bool same_kind(const bpf_map* map, const bpf_map_info& info) {
   return info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
-         info.value_size == bpf_map__value_size(map) && info.max_entries == bpf_map__max_entries(map) &&
-         info.map_flags == bpf_map__map_flags(map);
+         info.value_size == bpf_map__value_size(map) && info.map_flags == bpf_map__map_flags(map);
 }
 
 // The seed that the pinned tables were made with, a new one where there are none. Fails if
@@ -134,12 +137,15 @@ Result<abi::table_seed> pinned_seed(const Bpffs& bpffs) {
 
 struct Pinned {
   Fd fd;
-  bool same = false;
+  uint32_t id = 0;
+  bool same_kind = false;
+  bool same = false;  // in size, too
 };
+using PinnedByName = std::map<std::string, Pinned>;
 
 // What is pinned for each map of the object; no descriptor where nothing is.
-Result<std::map<std::string, Pinned>> open_pinned(const Bpffs& bpffs, const bpf_object* object) {
-  std::map<std::string, Pinned> pinned;
+Result<PinnedByName> open_pinned(const Bpffs& bpffs, const bpf_object* object) {
+  PinnedByName pinned;
   const bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
     if (bpf_map__is_internal(map)) continue;
@@ -148,14 +154,15 @@ Result<std::map<std::string, Pinned>> open_pinned(const Bpffs& bpffs, const bpf_
     if (!fd.ok() && errno != ENOENT) return kernel_error("cannot open " + bpffs.map(name), errno);
     bpf_map_info info{};
     uint32_t size = sizeof info;
-    bool same = fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 && same_parameters(map, info);
-    pinned.emplace(name, Pinned{std::move(fd), same});
+    const bool same =
+        fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 && same_kind(map, info);
+    pinned.emplace(name, Pinned{std::move(fd), info.id, same, same && info.max_entries == bpf_map__max_entries(map)});
   }
   return pinned;
 }
 
 // The names of pinned maps that cannot be taken up again.
-std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
+std::set<std::string> to_replace(const PinnedByName& pinned) {
   std::set<std::string> replace;
   bool owned = false;
   const bool seed_lost = !pinned.at("node_state").fd.ok();
@@ -168,6 +175,16 @@ std::set<std::string> to_replace(const std::map<std::string, Pinned>& pinned) {
   replace.insert(kOwnedByAgent.begin(), kOwnedByAgent.end());
   replace.insert("affinity");  // by ids that are given anew
   return replace;
+}
+
+// Of those, the ones that another size takes the place of: their contents are still good.
+std::map<std::string, uint32_t> to_retire(const PinnedByName& pinned,
+                                          const std::set<std::string>& replace) {
+  std::map<std::string, uint32_t> retired;
+  if (!pinned.at("node_state").fd.ok()) return retired;
+  for (const std::string& name : kCarriedOver)
+    if (replace.contains(name) && pinned.at(name).same_kind) retired.emplace(name, pinned.at(name).id);
+  return retired;
 }
 
 Status load_object(bpf_object* object) {
@@ -195,7 +212,7 @@ Status initialize_node_state(int fd, const abi::table_seed& seed) {
 // In which order new maps are pinned. A map of the wrong size comes after those that are
 // only replaced with it, and a new seed after the tables of the old one: whenever this is cut
 // short, the next start finds the same need.
-std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned,
+std::vector<std::string> pin_order(const PinnedByName& pinned,
                                    const std::set<std::string>& replace) {
   std::vector<std::string> order;
   const bool old_tables = std::any_of(kTables.begin(), kTables.end(),
@@ -215,6 +232,24 @@ std::vector<std::string> pin_order(const std::map<std::string, Pinned>& pinned,
 
 Fd duplicate(int fd) {
   return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+// Those that an agent before has left, if they are all there.
+std::optional<std::map<std::string, Fd>> pinned_programs(const Bpffs& bpffs, bpf_object* object) {
+  std::map<std::string, Fd> programs;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    if (!bpf_program__autoload(program)) continue;
+    const char* name = bpf_program__name(program);
+    Fd fd(bpf_obj_get(bpffs.program(name).c_str()));
+    if (!fd.ok()) return std::nullopt;
+    programs.emplace(name, std::move(fd));
+  }
+  return programs;
+}
+
+bool all_readable(const PinnedByName& pinned) {
+  return std::all_of(pinned.begin(), pinned.end(), [](const auto& map) { return map.second.same_kind; });
 }
 
 }  // namespace
@@ -240,10 +275,19 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
       bpf_map__reuse_fd(bpf_object__find_map_by_name(object->get(), name.c_str()), map.fd.get());
     }
   }
-  if (auto s = load_object(object->get()); !s) return s.error();
+  if (auto s = load_object(object->get()); !s) {
+    auto programs = pinned_programs(bpffs, object->get());
+    if (!programs || !all_readable(*pinned)) return s.error();
+    DataPlane before;
+    before.refused_ = s.error().message;
+    before.programs_ = std::move(*programs);
+    for (const auto& [name, map] : *pinned) before.maps_.emplace(name, duplicate(map.fd.get()));
+    return before;
+  }
 
   DataPlane data_plane;
   data_plane.replaced_.assign(replace.begin(), replace.end());
+  data_plane.retired_ = to_retire(*pinned, replace);
   for (const auto& [name, map] : *pinned) {
     data_plane.maps_.emplace(name, duplicate(bpf_object__find_map_fd_by_name(object->get(), name.c_str())));
   }
@@ -260,14 +304,25 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
   return data_plane;
 }
 
+uint32_t DataPlane::entries(const std::string& name) const {
+  bpf_map_info info{};
+  uint32_t size = sizeof info;
+  return bpf_obj_get_info_by_fd(map(name), &info, &size) == 0 ? info.max_entries : 0;
+}
+
 Status DataPlane::pin(const Bpffs& bpffs, const std::vector<std::string>& new_maps,
              const abi::table_seed& seed) const {
   for (const std::string& name : new_maps) {
     if (name == "node_state") {
       if (auto s = initialize_node_state(map(name), seed); !s) return s;
     }
+    const auto retired = retired_.find(name);
+    if (retired != retired_.end() &&
+        ::rename(bpffs.map(name).c_str(), bpffs.retired_map(name, retired->second).c_str()) != 0) {
+      return kernel_error("cannot rename " + bpffs.map(name), errno);
+    }
     bool replaced = std::find(replaced_.begin(), replaced_.end(), name) != replaced_.end();
-    if (replaced) spdlog::warn("map {}: made anew and empty, since a size option changed or what belongs to it was gone", name);
+    if (replaced && retired == retired_.end()) spdlog::warn("map {}: made anew and empty, since a size option changed or what belongs to it was gone", name);
     if (auto s = Bpffs::pin(map(name), bpffs.map(name)); !s) return s;
   }
   for (const auto& [name, program] : programs_) {

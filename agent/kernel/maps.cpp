@@ -289,6 +289,10 @@ uint64_t bytes_of(const BpfMap& map, const MapShape& shape) {
 
 }  // namespace
 
+std::array<FlowTableUse, 2> PinnedMaps::flow_tables() const {
+  return {use_of_flows4(impl_->flows4), use_of_flows6(impl_->flows6)};
+}
+
 Result<std::vector<MapInfo>> PinnedMaps::usage() const {
   std::vector<MapInfo> infos;
   const auto add = [&](MapIndex index, uint64_t used, uint64_t capacity) {

@@ -5,6 +5,7 @@
 // with the agent dead, removes flows). The only place besides kernel/ that knows map names.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -117,6 +118,8 @@ class PinnedMaps {
   Result<Clock> read_clock() const;
 
   Result<std::vector<MapInfo>> usage() const;
+  // The flow tables, of IPv4 and IPv6.
+  std::array<FlowTableUse, 2> flow_tables() const;
 
  private:
   struct Impl;

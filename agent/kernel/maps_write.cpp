@@ -136,20 +136,21 @@ Status PinnedMaps::Impl::apply_to_memory(const Operation& operation) {
   return set(std::get<SetVipBit>(operation));
 }
 
-// Some 8,000 flows a call, so that none holds its CPU for long.
+// A call ends when it has held its CPU for long enough (bpf/walk.h).
 Status PinnedMaps::Impl::forget_flows() const {
-  constexpr uint32_t kSlice = 256;
   if (forget_program < 0)
     return Error{fmt::format("no program {}/programs/forget: has the agent finished starting?", bpffs)};
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
     const auto buckets = static_cast<uint32_t>(family == abi::FAMILY_IPV4 ? flows4.size() : flows6.size());
-    for (uint32_t first = 0; first < buckets; first += kSlice) {
+    for (uint32_t first = 0; first < buckets;) {
       abi::forget_call call{};
       call.family = family;
       call.first_bucket = first;
-      call.buckets = std::min(kSlice, buckets - first);
+      call.buckets = buckets - first;
       if (auto status = call_program(forget_program, call); !status)
         return status.error().in(bpffs + "/programs/forget");
+      if (call.walked == 0) break;  // past the end
+      first += call.walked;
     }
   }
   return ok_status();
@@ -245,10 +246,10 @@ Status PinnedMaps::write_node_state(const abi::node_state& state) {
     }
     std::atomic_ref<uint32_t>(live.pod_cidrs[i].family).store(state.pod_cidrs[i].family);
   }
+  std::atomic_ref<uint32_t>(live.shared_hops).store(state.shared_hops);
   live.network_model = state.network_model;
   std::copy(std::begin(state.snat_port_min), std::end(state.snat_port_min), live.snat_port_min);
   std::copy(std::begin(state.snat_port_count), std::end(state.snat_port_count), live.snat_port_count);
-  std::atomic_ref<uint32_t>(live.shared_hops).store(state.shared_hops);
   std::atomic_ref<uint32_t>(live.abi_version).store(abi::MAGLANE_ABI_VERSION);
   // Last: a packet that sees the new epoch sees the addresses that belong to it.
   std::atomic_ref<uint32_t>(live.epoch).store(state.epoch);

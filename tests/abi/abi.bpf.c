@@ -22,6 +22,7 @@ enum network_model abi_network_model SEC(".data");
 enum socket_translation abi_socket_translation SEC(".data");
 struct forget_call abi_forget_call SEC(".data");
 struct expire_call abi_expire_call SEC(".data");
+struct adopt_call abi_adopt_call SEC(".data");
 struct clock_call abi_clock_call SEC(".data");
 struct remove_call abi_remove_call SEC(".data");
 

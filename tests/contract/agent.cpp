@@ -55,12 +55,7 @@ class Writer {
   void operator()(const DeleteSourceRange& gone) { maps_.erase_key("source_ranges", gone.key); }
   void operator()(const ForgetEndpoint& gone) {
     maps_.put_value("gone_endpoints", gone.endpoint, uint32_t{1});
-    for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-      abi::forget_call call{};
-      call.family = family;
-      call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(maps_, "flows4").size());
-      maps_.forget(call);
-    }
+    forget_all(maps_);
     maps_.erase_key("gone_endpoints", gone.endpoint);
   }
 

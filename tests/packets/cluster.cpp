@@ -67,7 +67,10 @@ abi::node_config default_config() {
   config.snat_port_count[0] = 5000;
   config.snat_port_min[1] = 61000;
   config.snat_port_count[1] = 4000;
-  config.timeouts = {10, 100, 20, 2, 5, 50, 30, 0};
+  config.timeouts = {.tcp_syn_sent = 12, .tcp_syn_recv = 10, .tcp_established = 100, .tcp_fin_wait = 18,
+                     .tcp_close_wait = 20, .tcp_last_ack = 3, .tcp_time_wait = 4, .tcp_close = 2,
+                     .tcp_unacknowledged = 30, .udp = 5, .udp_stream = 50, .icmp = 6, .sctp_cookie_wait = 7,
+                     .sctp_established = 60, .sctp_shutdown = 8, .sctp_closed = 2, .sctp_heartbeat_sent = 9, .pad = 0};
   config.pod_cidrs[0] = prefix("10.0.0.0/8");
   config.pod_cidrs[1] = prefix("fd00::/12");
   config.service_cidrs[0] = prefix("172.20.0.0/16");

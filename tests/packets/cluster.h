@@ -48,10 +48,10 @@ class Cluster {
   std::string node_address4 = Network::kNodeAddress4;
   std::string node_address6 = Network::kNodeAddress6;
   std::vector<std::string> node_pod_cidrs;
-  // Destinations that see a pod's own address, where config.network_model says so.
-  std::vector<std::string> not_masqueraded;
   // The agent's word that next hops do not depend on the source (abi::node_state::shared_hops).
   uint32_t shared_hops = 0;
+  // Destinations that see a pod's own address, where config.network_model says so.
+  std::vector<std::string> not_masqueraded;
 
   // The same endpoints for everyone.
   Cluster& cluster_ip(const HostPort& address, uint8_t protocol, const std::vector<HostPort>& endpoints);

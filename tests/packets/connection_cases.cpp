@@ -213,9 +213,9 @@ void doubtful_expires(Scenario& s) {
   const abi::timeouts& limit = s.cluster.config.timeouts;
   establish(s);
   client_sends(s, kRst);
-  s.age_flows(limit.tcp_reset - 1);
+  s.age_flows(limit.tcp_unacknowledged - 1);
   EXPECT_EQ(s.expire().removed, 0U);
-  s.age_flows(limit.tcp_reset);
+  s.age_flows(limit.tcp_unacknowledged);
   EXPECT_EQ(s.expire().removed, 2U);
 }
 
@@ -225,6 +225,25 @@ void refused_by_the_server_is_reopened(Scenario& s) {
   server_sends(s, kRst | kAck);
   exchange_endpoint(s);
   expect_endpoint(s, s.local(1));
+}
+
+// As a flood leaves them: whoever is answered keeps its port.
+void port_of_a_connection_that_nobody_answers(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 2;
+  s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const auto open = [&](uint16_t client) {
+    return s.uplink(s.first(s.client(client), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  };
+  const uint16_t answered = open(40000);
+  s.uplink(s.answer(s.remote(), s.node(answered))).sent(s.answer(s.node(), s.client(40000)).hop());
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(answered), s.remote()).hop());
+  const uint16_t silent = open(40001);
+  s.uplink(s.first(s.client(40002), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+  s.age_flows(2);
+  EXPECT_EQ(open(40003), silent);
+  s.uplink(s.first(s.client(40004), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(answered), s.remote()).hop());
 }
 
 void translated_port_is_free_once_closed(Scenario& s) {
@@ -294,8 +313,8 @@ void lost_flow_finds_its_port_again(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
-// The other direction's next packet, once time has passed, makes a lost one again, with all
-// that is known of the connection. The frontend is gone: nothing else could make it.
+// The other direction's next packet makes a lost one again, with all that is known of the
+// connection. The frontend is gone: nothing else could make it.
 void lost_direction_is_made_again(Scenario& s, bool reply) {
   establish(s);
   server_sends(s, kAck);
@@ -304,11 +323,7 @@ void lost_direction_is_made_again(Scenario& s, bool reply) {
   s.program();
   s.lose_direction(reply);
   EXPECT_EQ(s.flow_count(), 1U);
-  const auto speak = [&] { reply ? client_sends(s, kAck) : server_sends(s, kAck); };
-  speak();
-  EXPECT_EQ(s.flow_count(), 1U) << "made again without need to";
-  s.age_flows(1);
-  speak();
+  reply ? client_sends(s, kAck) : server_sends(s, kAck);
   EXPECT_EQ(s.flow_count(), 2U);
   EXPECT_EQ(s.what_was_seen(), before);
   client_sends(s, kAck);
@@ -395,7 +410,7 @@ void expect_after_idle(Scenario& s, uint32_t slots, size_t flows, int line = __b
 
 void opening_expires_early(Scenario& s) {
   const abi::timeouts& limit = s.cluster.config.timeouts;
-  const uint32_t slots = s.tcp() ? limit.tcp_syn : limit.udp;
+  const uint32_t slots = s.tcp() ? limit.tcp_syn_sent : s.sctp() ? limit.sctp_heartbeat_sent : limit.udp;
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
   expect_endpoint(s, s.local(0));
   expect_after_idle(s, 0, 2);
@@ -405,7 +420,7 @@ void opening_expires_early(Scenario& s) {
 
 void established_expires_late(Scenario& s) {
   const abi::timeouts& limit = s.cluster.config.timeouts;
-  const uint32_t slots = s.tcp() ? limit.tcp_established : limit.udp_replied;
+  const uint32_t slots = s.tcp() ? limit.tcp_established : s.sctp() ? limit.sctp_established : limit.udp_stream;
   establish(s);
   expect_after_idle(s, slots - 1, 2);
   expect_after_idle(s, slots, 0);
@@ -419,14 +434,105 @@ void busy_in_one_direction_keeps_both(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
-void closing_and_closed_expire(Scenario& s) {
-  const abi::timeouts& limit = s.cluster.config.timeouts;
+// What a connection in this state may be idle for: less than that keeps it, that does not.
+void expect_limit(Scenario& s, uint32_t slots, int line = __builtin_LINE()) {
+  expect_after_idle(s, slots - 1, 2, line);
+  expect_after_idle(s, slots, 0, line);
+}
+
+void answered_but_not_confirmed_expires_early(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
+  expect_endpoint(s, s.local(0));
+  server_sends(s, kSyn | kAck);
+  expect_limit(s, s.cluster.config.timeouts.tcp_syn_recv);
+}
+
+void met_in_the_middle_expires_early(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
+  client_sends(s, kAck);
+  expect_limit(s, s.cluster.config.timeouts.tcp_unacknowledged);
+}
+
+// Whichever end begins, netfilter's FIN WAIT, CLOSE WAIT, LAST ACK and TIME WAIT follow.
+enum class Ended { fin, acknowledged, both, all };
+void expect_closing(Scenario& s, Ended until, uint32_t slots) {
+  for (const bool client : {true, false}) {
+    establish(s);
+    const auto send = [&](bool own, uint8_t flags) { own == client ? client_sends(s, flags) : server_sends(s, flags); };
+    send(true, kFin | kAck);
+    send(true, kFin | kAck);  // once more is no answer
+    if (until >= Ended::acknowledged) send(false, kAck);
+    if (until >= Ended::both) send(false, kFin | kAck);
+    if (until >= Ended::all) send(true, kAck);
+    expect_limit(s, slots);
+  }
+}
+
+void fin_wait_expires(Scenario& s) { expect_closing(s, Ended::fin, s.cluster.config.timeouts.tcp_fin_wait); }
+void close_wait_expires(Scenario& s) {
+  expect_closing(s, Ended::acknowledged, s.cluster.config.timeouts.tcp_close_wait);
+}
+void last_ack_expires(Scenario& s) { expect_closing(s, Ended::both, s.cluster.config.timeouts.tcp_last_ack); }
+void time_wait_expires(Scenario& s) { expect_closing(s, Ended::all, s.cluster.config.timeouts.tcp_time_wait); }
+
+void reset_by_its_pod_expires(Scenario& s) {
   establish(s);
-  client_sends(s, kFin | kAck);
-  expect_after_idle(s, limit.tcp_fin - 1, 2);
-  server_sends(s, kFin | kAck);
-  expect_after_idle(s, limit.tcp_closed - 1, 2);
-  expect_after_idle(s, limit.tcp_closed, 0);
+  server_sends(s, kRst);
+  expect_limit(s, s.cluster.config.timeouts.tcp_close);
+}
+
+// RFC 9260 section 3.2: a chunk is its type, flags, length and value.
+Packet chunk(const HostPort& from, const HostPort& to, uint8_t type) {
+  return Packet::sctp(from, to).payload(Bytes{type, 0, 0, 4});
+}
+
+enum Chunk : uint8_t { kInit = 1, kInitAck = 2, kAbort = 6, kShutdown = 7, kShutdownAck = 8, kCookieEcho = 10, kCookieAck = 11 };
+
+void client_chunk(Scenario& s, uint8_t type) {
+  s.uplink(chunk(s.client(), s.node(), type)).sent(chunk(s.client(), s.local(0), type).hop());
+}
+void server_chunk(Scenario& s, uint8_t type) {
+  s.pod(chunk(s.local(0), s.client(), type)).sent(chunk(s.node(), s.client(), type).hop());
+}
+void associate(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
+  client_chunk(s, kInit);
+  server_chunk(s, kInitAck);
+  client_chunk(s, kCookieEcho);
+  server_chunk(s, kCookieAck);
+}
+
+void association_that_opens_expires(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local(0)});
+  client_chunk(s, kInit);
+  expect_limit(s, limit.sctp_cookie_wait);
+  client_chunk(s, kInit);
+  server_chunk(s, kInitAck);
+  expect_limit(s, limit.sctp_cookie_wait);
+}
+
+void association_expires(Scenario& s) {
+  associate(s);
+  expect_limit(s, s.cluster.config.timeouts.sctp_established);
+}
+
+void association_that_shuts_down_expires(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  associate(s);
+  client_chunk(s, kShutdown);
+  expect_limit(s, limit.sctp_shutdown);
+  associate(s);
+  client_chunk(s, kShutdown);
+  server_chunk(s, kShutdownAck);
+  expect_limit(s, limit.sctp_closed);
+}
+
+void aborted_association_is_opened_again(Scenario& s) {
+  associate(s);
+  server_chunk(s, kAbort);
+  exchange_endpoint(s);
+  s.uplink(chunk(s.client(), s.node(), kInit)).sent(chunk(s.client(), s.local(1), kInit).hop());
 }
 
 // Of all services, over all parts.
@@ -474,6 +580,7 @@ std::vector<Case> connection_cases() {
       {"doubtful_expires", doubtful_expires, Case::tcp_only},
       {"refused_by_the_server_is_reopened", refused_by_the_server_is_reopened, Case::tcp_only},
       {"translated_port_is_free_once_closed", translated_port_is_free_once_closed, Case::tcp_only},
+      {"port_of_a_connection_that_nobody_answers", port_of_a_connection_that_nobody_answers},
       {"second_run_of_ports_is_used", second_run_of_ports_is_used},
       {"port_that_a_socket_of_the_node_has", port_that_a_socket_of_the_node_has, Case::no_sctp},
       {"same_port_towards_different_endpoints", same_port_towards_different_endpoints},
@@ -487,7 +594,17 @@ std::vector<Case> connection_cases() {
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},
       {"a_connection_is_counted_once", a_connection_is_counted_once},
-      {"closing_and_closed_expire", closing_and_closed_expire, Case::tcp_only},
+      {"answered_but_not_confirmed_expires_early", answered_but_not_confirmed_expires_early, Case::tcp_only},
+      {"met_in_the_middle_expires_early", met_in_the_middle_expires_early, Case::tcp_only},
+      {"fin_wait_expires", fin_wait_expires, Case::tcp_only},
+      {"close_wait_expires", close_wait_expires, Case::tcp_only},
+      {"last_ack_expires", last_ack_expires, Case::tcp_only},
+      {"time_wait_expires", time_wait_expires, Case::tcp_only},
+      {"reset_by_its_pod_expires", reset_by_its_pod_expires, Case::tcp_only},
+      {"association_that_opens_expires", association_that_opens_expires, Case::sctp_only},
+      {"association_expires", association_expires, Case::sctp_only},
+      {"association_that_shuts_down_expires", association_that_shuts_down_expires, Case::sctp_only},
+      {"aborted_association_is_opened_again", aborted_association_is_opened_again, Case::sctp_only},
   };
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "agent/kernel/call.h"
@@ -35,10 +36,19 @@ std::optional<abi::reason> counted_reason(const std::vector<abi::counter>& befor
   return found;
 }
 
+// Each set of constants has its own maps and programs, all of which stay open.
+void allow_many_files() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit)) give_up("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit)) give_up("setrlimit");
+}
+
 class KernelDataPlane final : public DataPlane {
  public:
   explicit KernelDataPlane(const Network& network)
       : original_(network), network_(network), namespace_(enter_network_namespace(network_)) {
+    allow_many_files();
     // Programs remember on each CPU for itself: a test's packets are to meet on one.
     cpu_set_t here;
     CPU_ZERO(&here);

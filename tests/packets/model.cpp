@@ -298,7 +298,7 @@ std::string Model::check_masqueraded(const Packet& packet, const Arrival& arriva
     return "source port changed without need";
   if (source.port != own.port && !from_range) return "source port out of the range";
   if (is_taken(to, source, packet, true)) return "source port is taken by a living connection";
-  return check_opened(packet, arrival, result, source, to);
+  return check_opened(packet, arrival, result, source, to, "");
 }
 
 // A pod that goes past the service to an endpoint, from a port that it uses through the service.
@@ -358,12 +358,12 @@ std::string Model::check_chosen(const Packet& packet, const Arrival& arrival, co
   if (!translates && own_free && source.port != own.port) return "source port changed without need";
   if ((translates || is_taken(endpoint, own, packet, true)) && !from_range) return "source port out of the range";
   if (is_taken(endpoint, source, packet, true)) return "source port is taken by a living connection";
-  return check_opened(packet, arrival, result, source, endpoint);
+  return check_opened(packet, arrival, result, source, endpoint, frontend.service);
 }
 
 // The connection that a first packet has made, or of which it made a lost direction again.
 std::string Model::check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
-                                const HostPort& source, const HostPort& endpoint) {
+                                const HostPort& source, const HostPort& endpoint, const std::string& service) {
   const Position taken = holder(endpoint, source);
   if (taken != connections_.end()) {
     const bool own_again = taken->key(false) == Ends{packet.source(), packet.destination()} &&
@@ -371,7 +371,7 @@ std::string Model::check_opened(const Packet& packet, const Arrival& arrival, co
     if (own_again) return check_known(taken, false, packet, arrival, result);
     connections_.erase(taken);
   }
-  connections_.push_back({packet.source(), packet.destination(), source, endpoint, frontend.service});
+  connections_.push_back({packet.source(), packet.destination(), source, endpoint, service});
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 

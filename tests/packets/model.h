@@ -51,7 +51,10 @@ class Model {
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
-    bool established(uint8_t protocol) const { return answered && (protocol != kProtoTcp || confirmed); }
+    // Whoever ends it has taken it for open.
+    bool established(uint8_t protocol) const {
+      return answered && (protocol != kProtoTcp || confirmed || fin[0] || fin[1]);
+    }
     Ends key(bool reply) const { return reply ? Ends{endpoint, source} : Ends{client, frontend}; }
     Ends answer(bool reply) const { return reply ? Ends{frontend, client} : Ends{source, endpoint}; }
   };
@@ -66,7 +69,7 @@ class Model {
   bool leaves(const Packet& packet) const;  // by an uplink
   std::string check_masqueraded(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_opened(const Packet& packet, const Arrival& arrival, const RunResult& result,
-                           const HostPort& source, const HostPort& endpoint);
+                           const HostPort& source, const HostPort& endpoint, const std::string& service);
   std::string check_new(const Packet& packet, const Arrival& arrival, const RunResult& result);
   std::string check_chosen(const Packet& packet, const Arrival& arrival, const RunResult& result,
                            const FrontendFixture& frontend, const std::vector<HostPort>& endpoints);

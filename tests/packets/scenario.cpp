@@ -259,15 +259,7 @@ abi::expire_call Scenario::expire() {
 
 uint32_t Scenario::forget(const std::vector<abi::service_endpoint>& gone) {
   for (const auto& endpoint : gone) plane.put_value("gone_endpoints", endpoint, uint32_t{1});
-  uint32_t removed = 0;
-  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    abi::forget_call call{};
-    call.family = family;
-    call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
-    plane.forget(call);
-    removed += call.removed;
-  }
-  return removed;
+  return forget_all(plane);
 }
 
 void Scenario::rotate_flow_bits() {

@@ -137,14 +137,38 @@ std::map<Ends, Ends> ends_of_flows(Maps& maps) {
 abi::expire_call expire_all(DataPlane& plane) {
   abi::expire_call sum{};
   for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    abi::expire_call call{};
-    call.family = family;
-    call.buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
-    plane.expire(call);
-    sum.examined += call.examined;
-    sum.removed += call.removed;
+    const auto buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
+    for (uint32_t first = 0; first < buckets;) {
+      abi::expire_call call{};
+      call.family = family;
+      call.first_bucket = first;
+      call.buckets = buckets - first;
+      plane.expire(call);
+      if (call.walked == 0) break;
+      first += call.walked;
+      sum.examined += call.examined;
+      sum.removed += call.removed;
+    }
   }
   return sum;
+}
+
+uint32_t forget_all(DataPlane& plane) {
+  uint32_t removed = 0;
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    const auto buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
+    for (uint32_t first = 0; first < buckets;) {
+      abi::forget_call call{};
+      call.family = family;
+      call.first_bucket = first;
+      call.buckets = buckets - first;
+      plane.forget(call);
+      if (call.walked == 0) break;
+      first += call.walked;
+      removed += call.removed;
+    }
+  }
+  return removed;
 }
 
 void set_slot_of_flows(Maps& maps, uint32_t slot) {

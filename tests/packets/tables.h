@@ -49,6 +49,8 @@ std::map<Ends, Ends> ends_of_flows(Maps& maps);
 
 // Runs expiry over both tables; examined and removed are sums.
 abi::expire_call expire_all(DataPlane& plane);
+// Runs program "forget" over both tables. Returns how many flows it removed.
+uint32_t forget_all(DataPlane& plane);
 
 // Sets the time of every flow's last packet.
 void set_slot_of_flows(Maps& maps, uint32_t slot);

@@ -5,6 +5,7 @@
 #include "bpf/ctx_native.h"
 #include "bpf/expiry.h"
 #include "bpf/forget.h"
+#include "bpf/remove.h"
 
 void native_expire(struct expire_call *call)
 {
@@ -22,10 +23,10 @@ void native_remove_flow(struct remove_call *call)
 
 	if (call->family == FAMILY_IPV4) {
 		key.t4 = call->tuple.t4;
-		call->result = remove_result_of(flow_remove4(&key));
+		call->result = remove_result_of(remove_run(&key, FAMILY_IPV4));
 	} else {
 		key.t6 = call->tuple.t6;
-		call->result = remove_result_of(flow_remove6(&key));
+		call->result = remove_result_of(remove_run(&key, FAMILY_IPV6));
 	}
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 
+#include "agent/kernel/timeouts.h"
 #include "tests/table/native_flow.h"
 #include "tests/table/walk.h"
 
@@ -31,7 +32,7 @@ class Flows : public testing::Test {
     table_ = std::make_unique<Table>(SHAPE_FLOW4, buckets, 3);
     config = {};
     config.slot_shift = 8;
-    config.timeouts = {.tcp_syn = 60, .tcp_established = 86400, .tcp_fin = 3600, .tcp_closed = 30, .udp = 30, .udp_replied = 120, .tcp_reset = 300, .pad = 0};
+    config.timeouts = default_timeout_seconds();
     config.seed = table_->get()->seed;
     config.flow_buckets4 = buckets;
     native_flows(table_->get());
@@ -89,12 +90,29 @@ bool is_closed(uint8_t seen) {
 bool is_established(uint8_t seen, uint8_t flags, uint8_t protocol) {
   const uint8_t own = seen & 0xf, twin = seen >> 4;
   const uint8_t forward = flags & abi::FLOW_REPLY ? twin : own, reply = flags & abi::FLOW_REPLY ? own : twin;
-  return reply != 0 && (protocol == IPPROTO_UDP || (forward & abi::SEEN_ACK));
+  return reply != 0 && (protocol == IPPROTO_UDP || (forward & (abi::SEEN_ACK | abi::SEEN_FIN)) || (reply & abi::SEEN_FIN));
+}
+
+uint32_t limit_of(uint8_t seen, uint8_t flags, uint8_t protocol) {
+  const auto& t = config.timeouts;
+  const uint8_t own = seen & 0xf, twin = seen >> 4, either = own | twin;
+  const uint8_t forward = flags & abi::FLOW_REPLY ? twin : own;
+  const bool established = is_established(seen, flags, protocol);
+  if (protocol == IPPROTO_UDP) return established ? t.udp_stream : t.udp;
+  if (is_closed(seen) && either & abi::SEEN_RST) return t.tcp_close;
+  const bool unanswered =
+      (own & abi::SEEN_FIN && !(twin & abi::SEEN_ACK)) || (twin & abi::SEEN_FIN && !(own & abi::SEEN_ACK));
+  if (is_closed(seen)) return unanswered ? t.tcp_last_ack : t.tcp_time_wait;
+  if (either & abi::SEEN_RST) return t.tcp_unacknowledged;
+  if (either & abi::SEEN_FIN) return unanswered ? t.tcp_fin_wait : t.tcp_close_wait;
+  if (established) return t.tcp_established;
+  if (either != forward || (flags & abi::FLOW_REPLY ? own : twin) != 0) return t.tcp_syn_recv;
+  return forward & abi::SEEN_SYN ? t.tcp_syn_sent : t.tcp_unacknowledged;
 }
 
 // Closed before expired before embryonic, the longest idle first; established never.
 TEST_F(Flows, rank_of_every_state) {
-  const uint32_t idles[] = {0, 1, 2, 29, 31, 44, 46, 61, 89, 92, 119, 121, 179, 182, 3599, 3601, 5399, 5402, 86401, 129602, 4'000'000};
+  const uint32_t idles[] = {0, 1, 2, 9, 15, 17, 29, 31, 44, 46, 61, 89, 92, 119, 121, 179, 182, 299, 449, 452, 3599, 3601, 5399, 5402, 86401, 129602, 4'000'000};
   std::map<uint32_t, std::map<uint32_t, uint32_t>> ranks;  // class, idle, rank
   for (const int protocol_number : {IPPROTO_TCP, IPPROTO_UDP})
     for (const uint8_t flags : {uint8_t{0}, uint8_t{abi::FLOW_REPLY}})
@@ -107,13 +125,7 @@ TEST_F(Flows, rank_of_every_state) {
           const tuple4 tuple = key(1, protocol);
           const uint32_t rank = native_flow_rank(&tuple, &of, bits, kNow);
           const bool closed = protocol == IPPROTO_TCP && is_closed(bits), established = is_established(bits, flags, protocol);
-          const auto& t = config.timeouts;
-          const bool reset = protocol == IPPROTO_TCP && (bits | bits >> 4) & abi::SEEN_RST;
-          const uint32_t limit = protocol == IPPROTO_UDP ? (established ? t.udp_replied : t.udp)
-                                 : closed ? t.tcp_closed
-                                 : reset ? t.tcp_reset
-                                 : (bits | bits >> 4) & abi::SEEN_FIN ? t.tcp_fin
-                                 : established ? t.tcp_established : t.tcp_syn;
+          const uint32_t limit = limit_of(bits, flags, protocol);
           // An established flow that its twin keeps alive lags behind by half its limit.
           const bool expired = idle >= limit + limit / 2 + 1;
           const uint32_t group = closed ? 3 : expired ? 2 : established ? 0 : 1;
@@ -167,6 +179,23 @@ TEST_F(Flows, a_flood_of_syns_takes_only_its_own) {
     ASSERT_EQ(insert(key(1'000'000 + n), of, abi::SEEN_SYN), NATIVE_DONE);
   }
   for (uint32_t client = 0; client < 800; ++client) EXPECT_TRUE(has(key(client)));
+}
+
+// Within one slot all are equally old: the last one that came must not be the next to go.
+TEST_F(Flows, a_flood_within_a_slot_leaves_newcomers_their_time) {
+  start(2);
+  const uint32_t room = 2 * abi::TABLE_SLOTS;
+  uint32_t alive = 0;
+  for (uint32_t round = 0; round < 100; ++round) {
+    const tuple4 honest = key(10'000'000 + round);
+    ASSERT_EQ(insert(honest, flow(honest, 2, 3), abi::SEEN_SYN), NATIVE_DONE);
+    for (uint32_t n = 0; n < room / 2; ++n) {
+      const tuple4 other = key(round * 1000 + n);
+      insert(other, flow(other, 2, 3), abi::SEEN_SYN);
+    }
+    alive += has(honest);
+  }
+  EXPECT_GT(alive, 40u);  // 61/62 to the power of 31 of them is 60 %
 }
 
 // One direction alone has packets; the connection lives, so a flood must not take the other.
@@ -239,8 +268,14 @@ TEST_F(Flows, what_was_seen_is_noted_in_both_directions) {
   const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
   native_found found = find(forward);
   native_flow_note_seen(&forward, &found, abi::SEEN_FIN);
+  EXPECT_EQ(seen(find(forward)), (kEstablished | abi::SEEN_FIN) & ~(abi::SEEN_ACK << abi::SEEN_TWIN_SHIFT));
+  EXPECT_EQ(seen(find(reverse)), (kEstablished & ~abi::SEEN_ACK) | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
+  // The FIN's acknowledgement.
+  found = find(reverse);
+  native_flow_note_seen(&reverse, &found, abi::SEEN_ACK);
   EXPECT_EQ(seen(find(forward)), kEstablished | abi::SEEN_FIN);
   EXPECT_EQ(seen(find(reverse)), kEstablished | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
+  EXPECT_EQ(native_flow_rank(&forward, &found.flow, seen(find(forward)), kNow), 0u);
 }
 
 TEST_F(Flows, what_was_seen_is_not_noted_in_anothers_twin) {
@@ -274,6 +309,30 @@ TEST_F(Flows, a_lost_direction_is_made_again) {
   EXPECT_EQ(std::memcmp(&before, &again.flow, sizeof before), 0);
   EXPECT_EQ(seen(again), kEstablished | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
   EXPECT_EQ(again.flow.body.flags, abi::FLOW_REPLY);
+}
+
+// The agent may be about to clear what was noted of it: see bpf/repair.h.
+TEST_F(Flows, a_direction_that_is_made_again_has_its_bits) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished);
+  const auto bit = [](uint32_t address) {
+    const uint32_t wide[4] = {address, 0, 0, 0};
+    return abi::vip_hash(wide);
+  };
+  const auto has_bits = [&] {
+    const auto& words = native_flow_bits()->word;
+    const uint32_t to = bit(forward.dst_be), from = bit(2);
+    return words[to / 64].to[0] >> (to % 64) & 1 && words[from / 64].from[0] >> (from % 64) & 1;
+  };
+  for (const tuple4& lost : {reverse, forward}) {
+    std::memset(native_flow_bits(), 0, sizeof(flow_bits));
+    ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&lost)), NATIVE_DONE);
+    const tuple4& left = lost.src_be == reverse.src_be ? forward : reverse;
+    native_found found = find(left);
+    native_flow_repair_twin(&left, &found);
+    EXPECT_TRUE(has(lost));
+    EXPECT_TRUE(has_bits());
+  }
 }
 
 }  // namespace

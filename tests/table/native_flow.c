@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/table/native_flow.h"
 
-#include "bpf/flow.h"
+#include "bpf/repair.h"
 
 // What maps and helpers flow.h uses.
 struct native_map {
   struct native_table* table;
 };
-struct native_map flows4, flows6, node_state;
+struct native_map flows4, flows6, node_state, flow_bits, vip_bits, frontends, frontend_values;
+
+static struct flow_bits bits_of_flows;
 
 static __u32 slot_now;
 
@@ -16,6 +18,7 @@ void* native_map_lookup_elem(void* map, const void* key) {
   const struct native_table* table = ((struct native_map*)map)->table;
   const __u32 index = *(const __u32*)key;
   if (map == &node_state) return &state;
+  if (map == &flow_bits) return &bits_of_flows;
   if (!table || index >= table->count) return NULL;
   return (char*)table->buckets + (size_t)index * native_layout_of(table->shape).bucket_size;
 }
@@ -24,6 +27,7 @@ __u64 native_jiffies64(void) { return (__u64)slot_now << config.slot_shift; }
 
 void native_flows(struct native_table* table) { flows4.table = table; }
 void native_set_slot(__u32 slot) { slot_now = slot; }
+struct flow_bits* native_flow_bits(void) { return &bits_of_flows; }
 
 _Static_assert(sizeof(struct native_found) == sizeof(struct flow), "native_found is struct flow");
 

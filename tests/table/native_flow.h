@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 using maglane::abi::flow4;
+using maglane::abi::flow_bits;
 using maglane::abi::tuple4;
 #endif
 
@@ -24,6 +25,8 @@ struct native_found {
 /* The flows and the time that all of these work with. */
 void native_flows(struct native_table *table);
 void native_set_slot(__u32 slot);
+/* Map "flow_bits". */
+struct flow_bits *native_flow_bits(void);
 
 int native_flow_insert(const struct tuple4 *key, const struct flow4 *flow, __u8 seen);
 int native_flow_find(const struct tuple4 *key, struct native_found *found);

@@ -46,7 +46,7 @@ static __u32 rank(const __u64* entry, __u32 now, const struct table_shape shape)
 
 #define SHAPE(name, NAME)                                                                      \
   static __u32 name##_scan(void* bucket, const __u64* key, __u8 tag);                          \
-  static __u32 name##_victim(void* bucket, __u32 now);                                         \
+  static __u32 name##_victim(void* bucket, __u32 now, __u32 whim);                             \
   static const struct table_shape name##_shape = {                                             \
       TABLE_SHAPE_##NAME, .scan = name##_scan, .victim = name##_victim};                       \
   static __u32 name##_rank(const __u64* entry, __u32 now) {                                    \
@@ -55,8 +55,8 @@ static __u32 rank(const __u64* entry, __u32 now, const struct table_shape shape)
   static __u32 name##_scan(void* bucket, const __u64* key, __u8 tag) {                         \
     return table_scan(bucket, key, tag, name##_shape);                                         \
   }                                                                                            \
-  static __u32 name##_victim(void* bucket, __u32 now) {                                        \
-    return table_victim(bucket, name##_rank, now, name##_shape);                               \
+  static __u32 name##_victim(void* bucket, __u32 now, __u32 whim) {                            \
+    return table_victim(bucket, name##_rank, now, whim, name##_shape);                         \
   }
 
 SHAPE(flow4, FLOW4)

@@ -78,7 +78,7 @@ def _spawn(command, **options):
 
 
 class Machine:
-    def __init__(self, kernel, memory=3072, cpus=2):
+    def __init__(self, kernel, memory=2048, cpus=2):
         self.kernel, self.memory, self.cpus = kernel, memory, cpus
 
     def run(self, command, directory, limit, on_line=print):

@@ -7,7 +7,10 @@ build/vm/results; after a complete run of all kernels docs/kernels.md is written
 1 if anything failed on any kernel: a test, or the machine itself (its console is shown).
 """
 import argparse
+import concurrent.futures
+import functools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -25,15 +28,15 @@ BOOT_ALLOWANCE = 120  # seconds beside the suites' own limits
 CONSOLE_LINES = 60
 
 
-def say(text):
-    print(f"    {text}", flush=True)
+def say(kernel, text):
+    print(f"    {kernel:4}  {text}", flush=True)
 
 
-def run_on_host(command):
+def run_on_host(command, on_line):
     started = time.monotonic()
     process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     for line in process.stdout.splitlines():
-        say(line)
+        on_line(line)
     return machine.Outcome(process.returncode, "", "", time.monotonic() - started, "none", True)
 
 
@@ -44,15 +47,19 @@ def run_kernel(name, plan, complete):
     directory.mkdir(parents=True)
     (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in plan]))
     guest = pathlib.Path(__file__).with_name("guest.py")
-    report = reports.Report(name, complete)
+    report, on_line = reports.Report(name, complete), functools.partial(say, name)
     if name == kernels.HOST:
-        outcome = run_on_host([guest, directory, directory / "plan.json"])
+        outcome = run_on_host([guest, directory, directory / "plan.json"], on_line)
     else:
-        kernel = kernels.get(name, say)
+        try:
+            kernel = kernels.get(name, on_line)
+        except kernels.KernelError as error:
+            report.failures.append(reports.Failure("the kernel", str(error)))
+            return report
         report.release = kernel.release
-        say(f"{kernel.release}, {'KVM' if machine.kvm_works() else 'emulated: KVM does not work here'}")
+        on_line(f"{kernel.release}, {'KVM' if machine.kvm_works() else 'emulated: KVM does not work here'}")
         outcome = machine.Machine(kernel).run([guest, "/run/vm", "/run/vm/plan.json"], directory,
-                                              sum(suite.limit for suite in plan) + BOOT_ALLOWANCE, say)
+                                              sum(suite.limit for suite in plan) + BOOT_ALLOWANCE, on_line)
     report.machine, report.seconds = outcome.accelerator, round(outcome.seconds, 1)
     if outcome.problem or outcome.status:
         problem = outcome.problem or f"the run of the suites ended with {outcome.status}"
@@ -64,12 +71,21 @@ def run_kernel(name, plan, complete):
     return report
 
 
+def run_kernels(names, plan, complete):
+    """Machines as many at a time as there are CPUs, since a test mostly keeps one busy; the host last."""
+    machine.kvm_works()  # once, before there are threads
+    machines = [name for name in names if name != kernels.HOST]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip(machines, pool.map(lambda name: run_kernel(name, plan, complete), machines)))
+    return [found.get(name) or run_kernel(name, plan, complete) for name in names]
+
+
 def tell(report):
     skipped = sum(report.skipped.values())
-    say(f"{report.kernel}: {report.passed} passed, {skipped} skipped, {len(report.failures)} failed, "
-        f"{report.seconds:.0f} s")
+    print(f"==> {report.kernel}: {report.passed} passed, {skipped} skipped, {len(report.failures)} failed, "
+          f"{report.seconds:.0f} s")
     for reason, number in report.skipped.items():
-        say(f"  skipped {number}: {reason}")
+        print(f"    skipped {number}: {reason}")
     for failure in report.failures:
         print(f"FAILED on {report.kernel}: {failure.test}")
         for line in failure.text.rstrip().splitlines():
@@ -83,7 +99,7 @@ def write_document(forced):
     complete = len(known) == len(names) and all(report.complete and report.ok for report in known)
     if complete or forced:
         DOCUMENT.write_text(reports.table(known))
-        say(f"written: {DOCUMENT.relative_to(kernels.ROOT)}")
+        print(f"written: {DOCUMENT.relative_to(kernels.ROOT)}")
     (RESULTS / "kernels.md").write_text(reports.table(known))
 
 
@@ -100,16 +116,11 @@ def main():
     plan = [suite for suite in suites.suites(options.smoke) if not options.only or suite.name in options.only]
     if not plan:
         parser.error("there is no such suite")
-    failed = []
-    for name in options.kernels or [*kernels.PACKAGES, kernels.HOST]:
-        print(f"==> kernel {name}", flush=True)
-        try:
-            report = run_kernel(name, plan, not options.smoke and not options.only)
-        except kernels.KernelError as error:
-            report = reports.Report(name, False, failures=[reports.Failure("the kernel", str(error))])
+    names = options.kernels or [*kernels.PACKAGES, kernels.HOST]
+    found = run_kernels(names, plan, not options.smoke and not options.only)
+    for report in found:
         tell(report)
-        if not report.ok:
-            failed.append(name)
+    failed = [report.kernel for report in found if not report.ok]
     write_document(options.document)
     print(f"kernels with failures: {', '.join(failed)}" if failed else "all passed on every kernel")
     return 1 if failed else 0

@@ -21,7 +21,7 @@ _maglane() {
       continue
     fi
     case $word in
-      --bpffs | --socket | --wait | --protocol | --source | --destination | --port | --service | --state | --family) skip=1 ;;
+      --bpffs | --socket | --wait | --protocol | --source | --destination | --port | --service | --state | --family | --direction) skip=1 ;;
       -*) ;;
       *) words+=("$word") ;;
     esac
@@ -33,11 +33,12 @@ _maglane() {
     --wait | --source | --destination | --port) return ;;
     --protocol) choices="tcp udp sctp" ;;
     --family) choices="4 6" ;;
+    --direction) choices="forward reply" ;;
     --state) choices="opening established closing reset closed new replied" ;;
     --service) choices=$(_maglane_services "$program") ;;
   esac
   if [[ -z $choices ]]; then
-    local common="--json --bpffs --socket --help" filters="--protocol --source --destination --port --service --state --family"
+    local common="--json --bpffs --socket --help" filters="--protocol --source --destination --port --service --state --family --direction"
     case "${words[*]}" in
       "") choices="status service backend flow socket maglev masquerade affinity stats --version $common" ;;
       status) choices="--wait $common" ;;

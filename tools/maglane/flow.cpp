@@ -16,7 +16,7 @@ using inspect::Inspector;
 
 // The filters as typed; every verb has the same.
 struct Filters {
-  std::string protocol, source, destination, service, state;
+  std::string protocol, source, destination, service, state, direction;
   uint16_t port = 0;
   int family = 0;
   bool all = false;  // flush only
@@ -56,9 +56,12 @@ void add_filters(CLI::App& command, Filters& filters) {
   command.add_option("--family", filters.family, "4 or 6")
       ->check(CLI::IsMember({4, 6}))
       ->option_text("FAMILY");
+  command.add_option("--direction", filters.direction, "forward or reply; else both")
+      ->check(CLI::IsMember({"forward", "reply"}))
+      ->option_text("DIRECTION");
   command.footer(
-      "Filters select connections, and of each both directions: source and destination are meant\n"
-      "as the client sees them. A connection must fit all filters that are given.");
+      "Filters select connections, and of each both directions unless --direction says which: source and\n"
+      "destination are meant as the client sees them. A connection must fit all filters that are given.");
 }
 
 // REQUIRES: the values passed their checks.
@@ -73,6 +76,7 @@ FlowQuery query_of(const Filters& filters) {
   if (filters.port != 0) query.filter.port = filters.port;
   if (!filters.service.empty()) query.service = filters.service;
   if (!filters.state.empty()) query.filter.state = filters.state;
+  if (!filters.direction.empty()) query.filter.reply = filters.direction == "reply";
   if (filters.family != 0) query.filter.family = filters.family == 4 ? Family::ipv4 : Family::ipv6;
   return query;
 }

@@ -77,6 +77,19 @@ void add_problems(const v1::Status& status, std::string& text) {
     text += fmt::format("  {}: {}\n", problem.where(), problem.message());
 }
 
+void add_flow_tables(const v1::Status& status, std::string& text) {
+  const auto sink = [&text](const std::string& line) { text += line; };
+  Table table({{"FLOWS"}, {"USED", true}, {"SIZE", true}, {"OCCUPANCY", true}, {"PRESSURE", true}, {"MEMORY", true}},
+              sink, "  ");
+  for (const auto& flows : status.flow_tables())
+    table.add({flows.family(), std::to_string(flows.flows()), std::to_string(flows.capacity()),
+               percent(flows.flows(), flows.capacity()), percent(flows.pressure(), 1), bytes(flows.bytes())});
+  if (!table.empty()) text += "\nflow tables\n";
+  table.finish();
+  if (status.flows_refused() > 0)
+    text += fmt::format("  {} new connections were refused for want of room\n", count(status.flows_refused()));
+}
+
 void add_maps(const v1::Status& status, std::string& text) {
   const auto sink = [&text](const std::string& line) { text += line; };
   Table table({{"MAP"}, {"USED", true}, {"CAPACITY", true}, {"FULL", true}, {"MEMORY", true}}, sink, "  ");
@@ -105,6 +118,7 @@ std::string to_text(const v1::Status& status) {
   add_attachments(status, text);
   add_health_ports(status, text);
   add_problems(status, text);
+  add_flow_tables(status, text);
   add_maps(status, text);
   return text;
 }

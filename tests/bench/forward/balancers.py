@@ -144,6 +144,7 @@ class Maglane(Balancer):
     def __init__(self, xdp):
         self.xdp, self.name = xdp, f"maglane {'tc' if xdp == 'off' else xdp}"
         self.agent = self.scratch = None
+        self.more, self.objects = [], objects  # flags of the agent; what makes the manifests
 
     def _environment(self):
         return {**os.environ, "MAGLANE_BPFFS": self.bpffs, "MAGLANE_SOCKET": f"{self.scratch}/socket"}
@@ -154,13 +155,13 @@ class Maglane(Balancer):
         self.scratch = tempfile.mkdtemp()
         manifests = pathlib.Path(self.scratch) / "manifests"
         manifests.mkdir()
-        objects_file = {"apiVersion": "v1", "kind": "List", "items": objects(services)}
+        objects_file = {"apiVersion": "v1", "kind": "List", "items": self.objects(services)}
         (manifests / "all.json").write_text(json.dumps(objects_file))
         with open(f"{self.scratch}/log", "w") as log:
             self.agent = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{topology.name('node')}", BUILD / "bin/maglane-agent",
                  "--node-name", "node", "--manifests", manifests, "--uplink", "up0", "--uplink", "up1",
-                 "--pod-cidr", "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--xdp", self.xdp],
+                 "--pod-cidr", "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--xdp", self.xdp, *self.more],
                 env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             topology.on("node", BUILD / "bin/maglane", "status", "--wait", "60", env=self._environment())

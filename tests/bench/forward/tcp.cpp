@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <span>
 #include <thread>
 
@@ -125,15 +126,15 @@ class Client {
     for (size_t i = 0; i < open_.size(); ++i) begin(i);
     work_until(Clock::now() + kWarmUp);
     took_us_.clear();
-    failed_ = 0;
+    failed_ = wrong_ = 0;
     const auto start = Clock::now();
     work_until(start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)));
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
-    if (took_us_.empty()) return {0, 0, 0, failed_};
+    if (took_us_.empty()) return {0, 0, 0, 0, elapsed, failed_, wrong_};
     std::sort(took_us_.begin(), took_us_.end());
     const auto number = static_cast<double>(took_us_.size());
     return {number / elapsed, took_us_[static_cast<size_t>(number * 0.5)],
-            took_us_[static_cast<size_t>(number * 0.99)], failed_};
+            took_us_[static_cast<size_t>(number * 0.99)], took_us_.size(), elapsed, failed_, wrong_};
   }
 
  private:
@@ -141,11 +142,12 @@ class Client {
     Fd fd;
     Clock::time_point start;
     size_t received = 0;
+    uint64_t question = 0;  // no two connections ask the same
   };
 
   void begin(size_t index) {
     Connection& connection = open_[index];
-    connection = {tcp_socket(), Clock::now(), 0};
+    connection = {tcp_socket(), Clock::now(), 0, ++last_question_};
     const int fd = connection.fd.get(), yes = 1;
     const sockaddr_in& source = sources_[next_source_++ % sources_.size()];
     setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
@@ -167,12 +169,14 @@ class Client {
     const int fd = connection.fd.get();
     char bytes[kBytes] = {};
     if (events & EPOLLOUT && !(events & (EPOLLERR | EPOLLHUP))) {
+      std::memcpy(bytes, &connection.question, sizeof connection.question);
       (void)!send(fd, bytes, sizeof bytes, MSG_NOSIGNAL);
       poll_.change(fd, EPOLLIN, index);
       return;
     }
     const ssize_t got = recv(fd, bytes, sizeof bytes, 0);
     if (got > 0) {
+      if (connection.received == 0) wrong_ += std::memcmp(bytes, &connection.question, sizeof connection.question) != 0;
       connection.received += static_cast<size_t>(got);
       return;  // its end comes as an event of its own
     }
@@ -202,7 +206,8 @@ class Client {
   std::vector<double> took_us_;
   Clock::time_point look_again_{};
   size_t next_source_ = 0;
-  uint64_t failed_ = 0;
+  uint64_t failed_ = 0, wrong_ = 0;
+  uint64_t last_question_ = 0;
 };
 
 }  // namespace

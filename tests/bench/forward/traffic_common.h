@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the two kinds of traffic share.
+// What the kinds of traffic share.
 #pragma once
 
 #include <netinet/in.h>
@@ -52,7 +52,10 @@ struct TcpOptions {
 
 struct TcpResult {
   double per_second, p50_us, p99_us;
+  uint64_t connections;
+  double elapsed;  // seconds
   uint64_t failed;
+  uint64_t wrong;  // another connection's answer
 };
 // Connections that ask with 64 bytes, are answered with 64 and closed by the server.
 TcpResult run_tcp(const TcpOptions& options);

@@ -26,6 +26,7 @@
 
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/flow_table.h"
+#include "agent/kernel/timeouts.h"
 #include "bpf/abi.h"
 #include "tests/bench/figures.h"
 #include "tests/bench/table/bench_table.h"
@@ -108,7 +109,7 @@ class Tables {
     config->flow_buckets4 = buckets;
     config->flow_buckets6 = 2;
     config->slot_shift = 8;
-    config->timeouts = {60, 86400, 3600, 30, 30, 120, 300, 0};
+    config->timeouts = default_timeout_seconds();
     std::mt19937_64 random(1);
     config->seed.multiplier = random() | 1;
     for (auto& word : config->seed.nh) word = static_cast<uint32_t>(random());

@@ -43,7 +43,8 @@ constexpr Crowd kFull = {4, 60, 3000};
 
 // Makes only the maps that are needed, small.
 void shrink(bpf_object* object, const Crowd& crowd) {
-  static const std::set<std::string> needed = {"flows4", "flows6", "node_state", "tokens", "rooms", "scratches"};
+  static const std::set<std::string> needed = {"flows4", "flows6", "node_state",
+                                               "tokens", "rooms",  "scratches"};
   bpf_map* map;
   bpf_object__for_each_map(map, object) {
     const std::string name = bpf_map__name(map);
@@ -55,7 +56,11 @@ void shrink(bpf_object* object, const Crowd& crowd) {
 void configure(node_config* config, const Crowd& crowd) {
   config->slot_shift = 8;
   config->hz = 250;
-  config->timeouts = {30, 1 << 20, 30, 30, 30, 1 << 20, 30, 0};
+  config->timeouts = {};
+  config->timeouts.tcp_syn_sent = config->timeouts.tcp_syn_recv = config->timeouts.tcp_unacknowledged = 30;
+  config->timeouts.tcp_established = config->timeouts.udp_stream = 1 << 20;
+  config->timeouts.tcp_fin_wait = config->timeouts.tcp_close_wait = config->timeouts.tcp_last_ack =
+      config->timeouts.tcp_time_wait = config->timeouts.tcp_close = config->timeouts.udp = 30;
   config->seed = make_seed(7);
   config->flow_buckets4 = config->flow_buckets6 = crowd.buckets;
 }
@@ -70,7 +75,8 @@ class Object {
     for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
       const native_shape shape = shape_of(family);
       const size_t size = size_t{crowd.buckets} * native_layout_of(shape).bucket_size;
-      table(family) = {shape, map(family == abi::FAMILY_IPV4 ? "flows4" : "flows6", size), crowd.buckets, make_seed(7)};
+      table(family) = {shape, map(family == abi::FAMILY_IPV4 ? "flows4" : "flows6", size), crowd.buckets,
+                       make_seed(7)};
     }
     tokens_ = static_cast<uint32_t*>(map("tokens", STRESS_TOKENS * sizeof(uint64_t)));
   }
@@ -93,13 +99,15 @@ class Object {
     call.owned = crowd_.owned;
     call.loose = crowd_.loose;
     call.buckets = crowd_.buckets;
-    const bpf_program* program = family == abi::FAMILY_IPV4 ? skeleton_->progs.stress4 : skeleton_->progs.stress6;
+    const bpf_program* program =
+        family == abi::FAMILY_IPV4 ? skeleton_->progs.stress4 : skeleton_->progs.stress6;
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = &call, .data_out = &call, .data_size_in = sizeof call,
                 .data_size_out = sizeof call);
     if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) != 0 || options.retval != 0) return false;
     auto* from = &call.faults[0];
     auto* to = &sum->faults[0];
-    for (size_t i = 0; i < (sizeof call - offsetof(stress_call, faults)) / sizeof *from; ++i) to[i] += from[i];
+    for (size_t i = 0; i < (sizeof call - offsetof(stress_call, faults)) / sizeof *from; ++i)
+      to[i] += from[i];
     return true;
   }
 
@@ -146,9 +154,21 @@ bool whole(uint32_t number, const Words& answer, abi::family family) {
          static_cast<uint32_t>(answer[hop + 2]) == generation;
 }
 
+void add(const stress_call& one, stress_call* sum) {
+  for (size_t i = 0; i < (sizeof one - offsetof(stress_call, faults)) / 8; ++i)
+    (&sum->faults[0])[i] += (&one.faults[0])[i];
+}
+
+// Whether enough of everything was met.
+bool crowded(const stress_call& sum, const Crowd& crowd) {
+  return sum.inserts[NATIVE_DONE] > 1000 && sum.inserts[NATIVE_PRESENT] > 1000 &&
+         sum.removes[NATIVE_DONE] > 1000 && sum.changes > 1000 && (!crowd.loose || sum.expired > 100);
+}
+
 // What the programs of all CPUs do, while this thread reads the same memory as the inspector does.
 template <typename Skeleton>
-stress_call run_all(Object<Skeleton>& object, abi::family family, std::chrono::milliseconds time, uint64_t* read) {
+stress_call run_all(Object<Skeleton>& object, abi::family family, std::chrono::milliseconds time,
+                    uint64_t* read) {
   const unsigned cpus = std::thread::hardware_concurrency();
   std::vector<stress_call> sums(cpus);
   std::atomic<bool> stop{false}, failed{false};
@@ -174,8 +194,7 @@ stress_call run_all(Object<Skeleton>& object, abi::family family, std::chrono::m
   for (std::thread& thread : threads) thread.join();
   EXPECT_FALSE(failed);
   stress_call sum{};
-  for (const stress_call& one : sums)
-    for (size_t i = 0; i < (sizeof sum - offsetof(stress_call, faults)) / 8; ++i) (&sum.faults[0])[i] += (&one.faults[0])[i];
+  for (const stress_call& one : sums) add(one, &sum);
   return sum;
 }
 
@@ -198,30 +217,38 @@ template <typename Skeleton>
 void stress(abi::family family, const Crowd& crowd) {
   Object<Skeleton> object(crowd);
   uint64_t read = 0;
-  const stress_call sum = run_all(object, family, std::chrono::milliseconds(seconds * 500), &read);
-  for (int fault = 0; fault < STRESS_FAULTS; ++fault) EXPECT_EQ(sum.faults[fault], 0u) << "stress_fault " << fault;
+  stress_call sum{};
+  // An emulated machine needs more than one.
+  for (int round = 0; round == 0 || (round < 50 && !crowded(sum, crowd)); ++round)
+    add(run_all(object, family, std::chrono::milliseconds(seconds * 500), &read), &sum);
+  for (int fault = 0; fault < STRESS_FAULTS; ++fault)
+    EXPECT_EQ(sum.faults[fault], 0u) << "stress_fault " << fault;
   expect_sound(object, family);
-  // It was as crowded as it was meant to be.
-  EXPECT_GT(sum.inserts[NATIVE_DONE], 1000u);
-  EXPECT_GT(sum.inserts[NATIVE_PRESENT], 1000u);
-  EXPECT_GT(sum.removes[NATIVE_DONE], 1000u);
-  EXPECT_GT(sum.changes, 1000u);
-  if (crowd.loose) {
-    EXPECT_GT(sum.expired, 100u);
-  } else {
+  EXPECT_TRUE(crowded(sum, crowd));
+  if (!crowd.loose) {
     EXPECT_EQ(sum.inserts[NATIVE_FULL], 0u);
   }
-  fmt::print("inserts: {} in, {} there already, {} full, {} busy; {} found; {} removed, {} expired, {} changed; "
-             "{} of {} finds busy; {} read from outside\n",
-             sum.inserts[NATIVE_DONE], sum.inserts[NATIVE_PRESENT], sum.inserts[NATIVE_FULL], sum.inserts[NATIVE_BUSY],
-             sum.finds[NATIVE_DONE], sum.removes[NATIVE_DONE], sum.expired, sum.changes, sum.finds[NATIVE_BUSY],
-             sum.finds[NATIVE_DONE] + sum.finds[NATIVE_ABSENT] + sum.finds[NATIVE_BUSY], read);
+  fmt::print(
+      "inserts: {} in, {} there already, {} full, {} busy; {} found; {} removed, {} expired, {} changed; "
+      "{} of {} finds busy; {} read from outside\n",
+      sum.inserts[NATIVE_DONE], sum.inserts[NATIVE_PRESENT], sum.inserts[NATIVE_FULL],
+      sum.inserts[NATIVE_BUSY], sum.finds[NATIVE_DONE], sum.removes[NATIVE_DONE], sum.expired, sum.changes,
+      sum.finds[NATIVE_BUSY], sum.finds[NATIVE_DONE] + sum.finds[NATIVE_ABSENT] + sum.finds[NATIVE_BUSY],
+      read);
 }
 
-TEST(TableInKernel, flows4_with_room) { stress<table_stress_bpf>(abi::FAMILY_IPV4, kRoomy); }
-TEST(TableInKernel, flows4_full) { stress<table_stress_bpf>(abi::FAMILY_IPV4, kFull); }
-TEST(TableInKernel, flows6_with_room) { stress<table_stress_bpf>(abi::FAMILY_IPV6, kRoomy); }
-TEST(TableInKernel, flows6_full) { stress<table_stress_bpf>(abi::FAMILY_IPV6, kFull); }
+TEST(TableInKernel, flows4_with_room) {
+  stress<table_stress_bpf>(abi::FAMILY_IPV4, kRoomy);
+}
+TEST(TableInKernel, flows4_full) {
+  stress<table_stress_bpf>(abi::FAMILY_IPV4, kFull);
+}
+TEST(TableInKernel, flows6_with_room) {
+  stress<table_stress_bpf>(abi::FAMILY_IPV6, kRoomy);
+}
+TEST(TableInKernel, flows6_full) {
+  stress<table_stress_bpf>(abi::FAMILY_IPV6, kFull);
+}
 TEST(TableInKernel, flows4_with_the_instructions_for_arm64) {
   stress<table_stress_arm64_bpf>(abi::FAMILY_IPV4, kFull);
 }
@@ -236,7 +263,8 @@ TEST(TableInKernel, death_leaves_no_lock) {
     const pid_t child = fork();
     if (child == 0) {
       stress_call sum{};
-      for (uint32_t n = 1;; ++n) object.run(abi::FAMILY_IPV4, 20000, n * 2654435761U + static_cast<uint32_t>(turn), &sum);
+      for (uint32_t n = 1;; ++n)
+        object.run(abi::FAMILY_IPV4, 20000, n * 2654435761U + static_cast<uint32_t>(turn), &sum);
     }
     usleep(20000 + turn * 1700);
     kill(child, SIGKILL);
@@ -248,13 +276,16 @@ TEST(TableInKernel, death_leaves_no_lock) {
 
 }  // namespace
 
-void set_seconds(int value) { seconds = value; }
+void set_seconds(int value) {
+  seconds = value;
+}
 
 }  // namespace maglane::test
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   for (int i = 1; i < argc; ++i)
-    if (std::string(argv[i]) == "--seconds" && i + 1 < argc) maglane::test::set_seconds(std::atoi(argv[i + 1]));
+    if (std::string(argv[i]) == "--seconds" && i + 1 < argc)
+      maglane::test::set_seconds(std::atoi(argv[i + 1]));
   return RUN_ALL_TESTS();
 }

@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+
+#include "agent/host_checks.h"
 
 namespace maglane {
 namespace {
@@ -122,6 +125,38 @@ TEST_F(ConfigTest, EveryFlag) {
   EXPECT_EQ(config.maglev_entries, 131072U);
   EXPECT_THAT(config.snat_ports, ElementsAre(PortRange{2000, 2999}));
   EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST_F(ConfigTest, TimeoutsAreThoseOfNetfilterAndOfKubeProxy) {
+  const Config config = good({"--manifests", "/m"});
+  EXPECT_EQ(config.timeout_seconds.tcp_syn_sent, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_syn_recv, 60U);
+  EXPECT_EQ(config.timeout_seconds.tcp_established, 86400U);
+  EXPECT_EQ(config.timeout_seconds.tcp_fin_wait, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_close_wait, 3600U);
+  EXPECT_EQ(config.timeout_seconds.tcp_last_ack, 30U);
+  EXPECT_EQ(config.timeout_seconds.tcp_time_wait, 120U);
+  EXPECT_EQ(config.timeout_seconds.tcp_close, 10U);
+  EXPECT_EQ(config.timeout_seconds.udp, 30U);
+  EXPECT_EQ(config.timeout_seconds.udp_stream, 120U);
+  EXPECT_EQ(config.timeout_seconds.icmp, 30U);
+  EXPECT_EQ(config.timeout_seconds.sctp_established, 210U);
+  EXPECT_EQ(data_plane_options(config).timeout_seconds.tcp_close_wait, 3600U);
+}
+
+TEST_F(ConfigTest, EachTimeoutIsAnOption) {
+  for (const TimeoutOption& option : kTimeouts) {
+    const Config config = good({"--manifests", "/m", std::string("--") + option.name, "1h1m1s"});
+    EXPECT_EQ(config.timeout_seconds.*option.member, 3661U) << option.name;
+    abi::timeouts others = config.timeout_seconds;
+    others.*option.member = option.seconds;
+    const abi::timeouts defaults = default_timeout_seconds();
+    EXPECT_EQ(std::memcmp(&others, &defaults, sizeof others), 0) << option.name;
+    EXPECT_EQ(data_plane_options(config).timeout_seconds.*option.member, 3661U);
+  }
+  EXPECT_THAT(bad_flag("--udp-timeout", "soon"), HasSubstr("--udp-timeout: \"soon\" is no time"));
+  EXPECT_THAT(bad_flag("--udp-timeout", "0"), HasSubstr("--udp-timeout: \"0\" is not from 1s to 720h"));
+  EXPECT_THAT(bad_flag("--udp-timeout", "721h"), HasSubstr("--udp-timeout: "));
 }
 
 TEST_F(ConfigTest, Point18_WhoIsAPod) {

@@ -163,6 +163,9 @@ TEST(FlowFilter, SelectsWholeConnectionsAsTheClientSeesThem) {
   EXPECT_EQ(selected({.protocol = Protocol::tcp}), 2U);
   EXPECT_EQ(selected({.family = Family::ipv4}), 4U);
   EXPECT_EQ(selected({.family = Family::ipv6}), 0U);
+  EXPECT_EQ(selected({.reply = false}) + selected({.reply = true}), 4U);
+  EXPECT_GT(selected({.reply = true}), 0U);
+  EXPECT_FALSE(FlowFilter{.reply = true}.selects_all());
   EXPECT_EQ(selected({.source = cidr("10.244.0.5")}), 2U);
   EXPECT_EQ(selected({.source = cidr("192.168.1.1")}), 2U) << "translated source";
   EXPECT_EQ(selected({.source = cidr("10.244.0.0/24")}), 4U);

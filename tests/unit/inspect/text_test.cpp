@@ -167,6 +167,20 @@ TEST(Text, HealthInTheStatus) {
                     HasSubstr("none, see problems")));
 }
 
+TEST(Text, StatusTellsHowFullTheFlowTablesAre) {
+  v1::Status status;
+  std::vector<abi::counter> counters(size_t{abi::REASON_COUNT} * abi::HOOKS);
+  counters[uint32_t{abi::REASON_FLOW_TABLE_FULL} + uint32_t{abi::HOOK_TC} * abi::REASON_COUNT].packets = 7;
+  inspect::add_flow_tables({{{1550, 100, 30}, {31, 100, 0}}},
+                           {{"flows4", 1550, 3100, 204800}, {"flows6", 31, 3100, 409600}}, counters, status);
+  EXPECT_DOUBLE_EQ(status.flow_tables(0).pressure(), 0.09);
+  EXPECT_THAT(to_text(status), HasSubstr("flow tables\n"
+                                         "  FLOWS  USED  SIZE  OCCUPANCY  PRESSURE     MEMORY\n"
+                                         "  IPv4   1550  3100      50.0%      9.0%  200.0 KiB\n"
+                                         "  IPv6     31  3100       1.0%      0.0%  400.0 KiB\n"
+                                         "  7 new connections were refused for want of room\n"));
+}
+
 TEST(Text, StatusOfADeadAgentTellsWhatTheMapsHold) {
   abi::node_state node{};
   node.addr4_be = htobe32(0xc0a80101);

@@ -27,6 +27,7 @@ TEST(DataPlaneConfig, Constants) {
   options.masquerade_all = true;
   options.pod_cidrs = {*Cidr::parse("10.1.0.0/16"), *Cidr::parse("fd00:1::/64")};
   options.service_cidrs = {*Cidr::parse("10.96.0.0/12")};
+  options.timeout_seconds.tcp_close_wait = 7200;
   auto config = make_node_config(options, 250, kSeed, 4711);
   ASSERT_TRUE(config.ok());
   EXPECT_EQ(config->ipv4, 1);
@@ -42,7 +43,9 @@ TEST(DataPlaneConfig, Constants) {
   EXPECT_EQ(config->pod_cidrs[1].family, 6U);
   EXPECT_EQ(config->pod_cidrs[2].family, 0U);
   EXPECT_EQ(config->service_cidrs[0].mask_be[0], htonl(0xfff00000));
-  EXPECT_EQ(config->timeouts.tcp_syn, 60U * 250 / 256);
+  EXPECT_EQ(config->timeouts.tcp_syn_sent, 120U * 250 / 256);
+  EXPECT_EQ(config->timeouts.tcp_established, 86400U * 250 / 256);
+  EXPECT_EQ(config->timeouts.tcp_close_wait, 7200U * 250 / 256);
   EXPECT_EQ(config->seed.multiplier, 3U);
   EXPECT_EQ(config->socket_translation, 1);
   EXPECT_EQ(config->netns_cookie, 4711U);

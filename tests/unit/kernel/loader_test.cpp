@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "agent/kernel/call.h"
+#include "agent/kernel/carry_over.h"
 #include "tests/support/conformance.h"
 #include "tests/unit/kernel/sandbox.h"
 
@@ -44,7 +45,7 @@ class Loader : public Sandbox {
 TEST_F(Loader, PinsMapsAndPrograms) {
   start();
   EXPECT_THAT(Bpffs::list(root_ + "/programs"),
-              ElementsAre("clock", "expire", "forget", "remove_flow", "sock_connect4", "sock_connect6",
+              ElementsAre("adopt", "clock", "expire", "forget", "remove_flow", "sock_connect4", "sock_connect6",
                           "sock_getpeername4", "sock_getpeername6", "sock_recvmsg4", "sock_recvmsg6",
                           "sock_release", "sock_sendmsg4", "sock_sendmsg6", "tc_egress", "tc_pod", "tc_uplink",
                           "xdp_uplink"));
@@ -115,6 +116,29 @@ TEST_F(Loader, AnotherSizeReplacesThoseMaps) {
   EXPECT_THAT(loaded->replaced_maps(), UnorderedElementsAre("flows4", "flows6"));
   EXPECT_NE(pinned_id("flows4"), flows);
   EXPECT_EQ(pinned_id("frontends"), frontends);
+}
+
+// The tables of the size before stay, until the flows in them have gone over.
+TEST_F(Loader, TablesOfTheSizeBeforeArePinnedBesideTheNewOnes) {
+  start();
+  const uint32_t flows = pinned_id("flows4");
+  DataPlaneOptions options = small_options();
+  options.flow_entries = 2048;
+  ASSERT_TRUE(load(options).ok());
+  EXPECT_THAT(bpffs_->retired_maps("flows4"), ElementsAre(bpffs_->retired_map("flows4", flows)));
+  EXPECT_THAT(bpffs_->retired_maps("flows6"), testing::SizeIs(1));
+  const uint32_t second = pinned_id("flows4");
+  options.flow_entries = 4096;  // the agent in between died before they had
+  ASSERT_TRUE(load(options).ok());
+  EXPECT_THAT(bpffs_->retired_maps("flows4"),
+              ElementsAre(bpffs_->retired_map("flows4", second), bpffs_->retired_map("flows4", flows)));
+  auto carry = CarryOver::open(*bpffs_);
+  ASSERT_TRUE(carry.ok()) << carry.error().message;
+  EXPECT_TRUE(carry->needed());
+  carry->finish();
+  EXPECT_FALSE(carry->needed());
+  EXPECT_THAT(bpffs_->retired_maps("flows4"), IsEmpty());
+  EXPECT_THAT(bpffs_->retired_maps("flows6"), IsEmpty());
 }
 
 TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {

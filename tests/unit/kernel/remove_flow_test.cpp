@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "agent/kernel/carry_over.h"
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/maps.h"
 #include "agent/kernel/table_place.h"
@@ -91,6 +92,20 @@ class RemoveFlow : public Sandbox {
     bucket.header.lock = locked;
     ASSERT_EQ(bpf_map_update_elem(data_plane_->map("flows4"), &place.first, &bucket, BPF_ANY), 0);
   }
+  // Of every flow of IPv4; and they have just had a packet.
+  void set_seen4(uint8_t seen) {
+    const uint32_t slot = maps_->read_clock()->slot;
+    const int fd = data_plane_->map("flows4");
+    abi::flow_bucket4 bucket;
+    for (uint32_t index = 0; index < small_options().flow_buckets(); ++index) {
+      ASSERT_EQ(bpf_map_lookup_elem(fd, &index, &bucket), 0);
+      for (auto& entry : bucket.entries) {
+        entry.tuple.pad[0] = seen;
+        entry.flow.body.stamp = slot;
+      }
+      ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
+    }
+  }
 
   std::unique_ptr<PinnedMaps> maps_;
   abi::table_seed seed_{};
@@ -139,6 +154,58 @@ TEST_F(RemoveFlow, NotWhenOpenedForReading) {
   ASSERT_TRUE(reader.ok());
   EXPECT_FALSE(reader->remove_flow(key4(1)).ok());
   EXPECT_EQ(flows4(), std::set<uint32_t>{1});
+}
+
+// ---- tables of another size --------------------------------------------------------------
+
+TEST_F(RemoveFlow, FlowsGoOverIntoATableOfAnotherSize) {
+  start_data_plane();
+  for (uint32_t n = 1; n <= 300; ++n) put4(n, n % 16 == 0);
+  for (uint32_t n = 1; n <= 100; ++n) put6(n);
+  const auto before4 = flows4(), before6 = flows6();
+  for (const uint32_t size : {4096U, 1024U}) {
+    DataPlaneOptions options = small_options();
+    options.flow_entries = size;
+    maps_.reset();
+    auto loaded = DataPlane::load(*bpffs_, options);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    data_plane_ = std::make_shared<DataPlane>(std::move(*loaded));
+    maps_ = std::make_unique<PinnedMaps>(std::move(*PinnedMaps::open(root_)));
+    EXPECT_TRUE(flows4().empty());
+    auto carry = CarryOver::open(*bpffs_);
+    ASSERT_TRUE(carry.ok()) << carry.error().message;
+    auto carried = carry->run(data_plane_->program("adopt"));
+    ASSERT_TRUE(carried.ok()) << carried.error().message;
+    EXPECT_EQ(carried->flows, before4.size() + before6.size());
+    EXPECT_EQ(carried->refused, 0U);
+    EXPECT_EQ(flows4(), before4);
+    EXPECT_EQ(flows6(), before6);
+    carried = carry->run(data_plane_->program("adopt"));  // they are there
+    EXPECT_EQ(carried->flows + carried->refused, 0U);
+    carry->finish();
+  }
+  for (const uint32_t n : before4) remove(maps_->remove_flow(key4(n)));  // found where packets look for them
+  EXPECT_TRUE(flows4().empty());
+}
+
+TEST_F(RemoveFlow, WhatDoesNotFitIsCounted) {
+  DataPlaneOptions options = small_options();
+  start_data_plane();
+  for (uint32_t n = 1; n <= 200; ++n) put4(n);
+  set_seen4(abi::SEEN_ACK | abi::SEEN_ACK << abi::SEEN_TWIN_SHIFT);  // established: no other gives way
+  options.flow_entries = 62;
+  maps_.reset();
+  auto loaded = DataPlane::load(*bpffs_, options);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  auto carry = CarryOver::open(*bpffs_);
+  ASSERT_TRUE(carry.ok());
+  auto carried = carry->run(loaded->program("adopt"));
+  ASSERT_TRUE(carried.ok()) << carried.error().message;
+  EXPECT_EQ(carried->flows, 62U);
+  EXPECT_EQ(carried->refused, 138U);
+  maps_ = std::make_unique<PinnedMaps>(std::move(*PinnedMaps::open(root_)));
+  EXPECT_EQ(flows4().size(), 62U);
+  carry->finish();
 }
 
 TEST_F(RemoveFlow, ExpiryLooksAtEveryBucketOfTheFamily) {

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Flows outlive the size of their tables: when an option changes it, the loader pins the old
+// tables under another name beside the new ones (Bpffs::retired_map), and what is in them goes
+// over. Packets use the old ones until the programs have been swapped, so that takes a pass before
+// and one after; then the old ones go. An agent that dies leaves them to the next.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/kernel/bpf_map.h"
+#include "agent/kernel/bpffs.h"
+#include "bpf/abi.h"
+
+namespace maglane {
+
+class CarryOver {
+ public:
+  struct Carried {
+    uint64_t flows = 0;
+    uint64_t refused = 0;  // the new table had no room for them
+  };
+
+  // What is pinned of retired tables; mostly nothing.
+  static Result<CarryOver> open(const Bpffs& bpffs);
+
+  CarryOver() = default;  // of nothing
+
+  bool needed() const { return !tables_.empty(); }
+  // Copies what the new tables do not have yet. adopt_program: of program "adopt"; not taken over.
+  Result<Carried> run(int adopt_program) const;
+  // Gives the old tables up. REQUIRES: no packet meets a program that uses them, and run() since.
+  void finish();
+
+ private:
+  struct Table {
+    BpfMap map;
+    std::string path;
+    abi::family family;
+    std::byte* memory;
+  };
+  std::vector<Table> tables_;
+};
+
+}  // namespace maglane

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Taking up flows of a table that is being replaced: the agent reads them there, a run at a time
+ * (struct adopt_call). A flow that is here already is the newer one.
+ */
+#ifndef MAGLANE_ADOPT_H
+#define MAGLANE_ADOPT_H
+
+#include "bpf/filter.h"
+#include "bpf/scratch.h"
+
+/* What becomes of one flow: enum table_result. */
+static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
+{
+	const __u32 size = family == FAMILY_IPV4 ? sizeof(struct flow_entry4) :
+						   sizeof(struct flow_entry6);
+	const struct table_shape shape = FLOW_SHAPE(family);
+	struct scratch *scratch = scratch_of(SCRATCH_CALL);
+	const __u64 *entry = ctx_at(ctx, offset, size);
+	union any_tuple *key;
+	union any_flow *flow;
+	__u8 seen;
+
+	if (!entry || !scratch)
+		return TABLE_ABSENT;
+	key = &scratch->reservation.reverse;
+	flow = &scratch->other.answer;
+	for (__u32 i = 0; i < shape.key_words; i++)
+		key->words[i] = entry[i];
+	for (__u32 i = shape.key_words; i < size / 8; i++)
+		flow->words[i - shape.key_words] = entry[i];
+	seen = entry[shape.key_words - 1] >> (32 + FLOW_META_SEEN_SHIFT);
+	key->words[shape.key_words - 1] &= shape.tail_mask;
+	if (!*tuple_protocol(key, family))
+		return TABLE_ABSENT;
+	return flow_insert(key, flow, seen, family);
+}
+
+static __always_inline void adopt_run(ctx_t *ctx, struct adopt_call *call, int family)
+{
+	const __u32 size = family == FAMILY_IPV4 ? sizeof(struct flow_entry4) :
+						   sizeof(struct flow_entry6);
+
+	for (__u32 i = 0; i < ADOPT_BYTES / size && i < call->count; i++) {
+		int result = adopt_flow(ctx, sizeof(*call) + i * size, family);
+
+		call->adopted += result == TABLE_DONE;
+		call->refused += result != TABLE_DONE && result != TABLE_PRESENT;
+	}
+}
+
+#endif
