@@ -144,7 +144,7 @@ static __always_inline int seen_reset(__u8 seen)
 /*
  * What `seen` takes back: of the direction that a FIN goes to its ACK, so that what comes from
  * there next is noted, and tells that the FIN has arrived. Not where both ends are known to be
- * through.
+ * through, and not where its ACK alone tells that this direction was there at all.
  */
 static __always_inline __u8 seen_undone(__u32 meta, __u8 seen)
 {
@@ -153,9 +153,9 @@ static __always_inline __u8 seen_undone(__u32 meta, __u8 seen)
 
 	if (seen_closed(seen))
 		return 0;
-	if (fresh & SEEN_FIN)
+	if (fresh & SEEN_FIN && meta_seen(meta) & SEEN_SYN << SEEN_TWIN_SHIFT)
 		undone |= SEEN_ACK << SEEN_TWIN_SHIFT;
-	if (fresh & SEEN_FIN << SEEN_TWIN_SHIFT)
+	if (fresh & SEEN_FIN << SEEN_TWIN_SHIFT && meta_seen(meta) & SEEN_SYN)
 		undone |= SEEN_ACK;
 	return undone & ~seen;
 }

@@ -6,7 +6,7 @@
 #include "bpf/scratch.h"
 
 /*
- * Of a connection that lives, the other direction's next packet makes it again (repair.h), not
+ * enum table_result. Of a connection that lives, the other direction's next packet makes it again (repair.h), not
  * only the first one of the next slot: until then packets of this one would go on as they are.
  */
 static __always_inline enum table_result remove_run(const union any_tuple *key, int family)

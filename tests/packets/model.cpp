@@ -104,7 +104,8 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->doubtful) {
     // The endpoint decides, unless it is none any more; or the connection had gone on since.
     const Connection before = *known;
-    if (check_known(known, reply, packet, arrival, result).empty()) return "";
+    const bool of_a_service = before.frontend != before.endpoint;
+    if ((reply || of_a_service) && check_known(known, reply, packet, arrival, result).empty()) return "";
     *known = before;
     connections_.erase(known);
     return check_new(packet, arrival, result);

@@ -93,7 +93,7 @@ void fill(const DataPlane& data_plane, uint32_t flows, uint32_t stamp) {
 
 ExpiryResult sweep(const DataPlane& data_plane, const char* of) {
   const ExpiryResult result =
-      must(run_expiry(data_plane.program("expire"), abi::FAMILY_IPV4, data_plane.entries("flows4")));
+      must(run_expiry(data_plane.program("expire"), abi::FAMILY_IPV4, data_plane.entries("flows4"), 0));
   fmt::print(stderr, "{}: {} flows, {} removed, {:.1f} ms of CPU time, longest slice {:.0f} us\n", of, result.examined,
              result.removed, result.cpu.count() * 1e-6, result.longest_slice.count() * 1e-3);
   return result;
