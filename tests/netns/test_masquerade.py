@@ -17,6 +17,7 @@ import lab as lab_module
 import manifests
 from frames import Tap, network, sent_by
 from lab import IPV6, NODES, address, eventually
+from test_packets import IPPROTO_SCTP, sctp_packet, sctp_seen
 
 # Traffic of pods comes by tc, their answers by whatever the uplink has: one mode shows both.
 pytestmark = pytest.mark.any_mode
@@ -236,6 +237,23 @@ def test_errors_reach_the_pod_and_the_host_outside(kubenet, family):
         there.send(b"too late")
         select.select([there], [], [], 2.0)
         assert there.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+@pytest.mark.conformance(19)
+def test_sctp(lab, family):
+    """Raw: two pods of one port, each with a right checksum there and back."""
+    target, node = address("outside", family), socket.inet_pton(family, address("node-a", family))
+    with Tap(lab, "outside") as there, lab.socket("outside", family, socket.SOCK_RAW, IPPROTO_SCTP) as server:
+        seen_ports = set()
+        for pod in ("pod-a1", "pod-a2"):
+            with Tap(lab, pod) as here, lab.socket(pod, family, socket.SOCK_RAW, IPPROTO_SCTP) as client:
+                client.sendto(sctp_packet(45100, 5000, bytes([1, 0, 0, 20]) + bytes(16)), (target, 0))  # INIT
+                source, (port, _), right = sctp_seen(there)
+                assert source == node and right
+                seen_ports.add(port)
+                server.sendto(sctp_packet(5000, port, bytes([2, 0, 0, 24]) + bytes(20)), (address("node-a", family), 0))
+                assert sctp_seen(here) == (socket.inet_pton(family, target), (5000, 45100), True)
+        assert 45100 in seen_ports and len(seen_ports) == 2
 
 
 def test_the_node_tells_who_was_too_far(kubenet):

@@ -76,6 +76,15 @@ TEST_F(Attach, EgressFromTheFirstNodeEndpointOn) {
                                             "up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
 }
 
+TEST_F(Attach, EgressOfUplinksAloneWherePodsAreMasqueraded) {
+  WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
+  auto attacher = start(XdpPolicy::off);
+  for (int i = 0; i < 2; ++i) {
+    expect_ok(attacher->attach({up0, pod0}, false, false, true));
+    EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress tcx", "up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+  }
+}
+
 TEST_F(Attach, Generic) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink};
   auto attacher = start(XdpPolicy::generic);
