@@ -26,8 +26,8 @@ expect 0 'ambiguous' service show --help
 expect 0 '--source' flow list --help
 expect 0 '^maglane [0-9]+\.[0-9]+' --version
 
-expect 2 'status, service, backend, flow, socket, maglev, affinity, stats.*maglane --help'
-expect 2 'no command "monitor"; there are: status, service, backend, flow, socket, maglev, affinity, stats' monitor
+expect 2 'status, service, backend, flow, socket, maglev, masquerade, affinity, stats.*maglane --help'
+expect 2 'no command "monitor"; there are: status, service, backend, flow, socket, maglev, masquerade, affinity, stats' monitor
 expect 2 'no command "drop"; there are: list, count, flush; see `maglane flow --help`' flow drop
 expect 2 'SERVICE' service show
 expect 2 'show' maglev
