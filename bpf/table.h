@@ -361,13 +361,18 @@ static __always_inline void *table_at(void *map, table_location location,
 				      const struct table_shape shape)
 {
 	__u32 index = location >> TABLE_SLOT_BITS;
-	__u32 slot = table_slot(location);
 	void *bucket;
+	__u32 slot;
 
-	if (location < 0 || slot >= TABLE_SLOTS)
+	if (location < 0)
 		return NULL;
 	bucket = table_bucket(map, &index);
-	return bucket ? table_entry(bucket, slot, shape) : NULL;
+	if (!bucket)
+		return NULL;
+	/* Compared next to its use: of a copy on the stack the verifier of Linux 6.1 learns
+	 * nothing. */
+	slot = table_slot(location);
+	return slot < TABLE_SLOTS ? table_entry(bucket, slot, shape) : NULL;
 }
 
 /* Everywhere that the key may be. */

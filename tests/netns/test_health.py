@@ -45,13 +45,17 @@ def check(lab, directory):
     def put(pods, count, port=CHECK_PORT, conditions=None):
         directory.write("balanced.json", balanced(pods, port, conditions))
 
-        def answers():
+        def answers(node, expected):
             with contextlib.suppress(OSError):
-                return json.loads(get(lab, "client", address("node-a", IPV4), port)[2])["localEndpoints"] == count
-        eventually(answers, 5, f"{count} endpoints at port {port}")
+                found = json.loads(get(lab, "client", address(node, IPV4), port)[2])["localEndpoints"]
+                return expected is None or found == expected
+        for node, expected in (("node-a", count), ("node-b", None)):
+            eventually(lambda node=node, expected=expected: answers(node, expected), 10,
+                       f"{expected} endpoints at port {port} of {node}")
     yield put
     directory.remove("balanced.json")
-    eventually(lambda: not listens(lab, "node-a", CHECK_PORT), 5, "the port is closed")
+    for node in NODES:
+        eventually(lambda node=node: not listens(lab, node, CHECK_PORT), 10, "the port is closed")
 
 
 def listens(lab, node, port):
