@@ -389,7 +389,9 @@ bool Model::may_lose(const Connection& connection, bool reply, size_t flows) con
   if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
-    return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);
+    const Ends twin = connection.key(!reply);
+    return &other != &connection &&
+           ((other.present[0] && other.key(false) == twin) || (other.present[1] && other.key(true) == twin));
   });
 }
 
