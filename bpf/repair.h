@@ -51,10 +51,13 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 			break;
 		}
 		/* A reply of an endpoint, whose own flow was lost, was taken for something that it
-		 * opens to the outside. That one's other direction is left to age. */
+		 * opens to the outside. That one's other direction is left to age. Where it was
+		 * answered it is what it seems, and established. */
 		if (config.network_model &&
 		    flow_body(&twin->answer, family)->flags & FLOW_MASQUERADE &&
-		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE)) {
+		    !(flow_body(&flow->answer, family)->flags & FLOW_MASQUERADE) &&
+		    !seen_established(meta_seen(twin->meta), flow_body(&twin->answer, family)->flags,
+				      *tuple_protocol((void *)key, family))) {
 			flow_remove_found(twin_key, twin->location, twin->meta, family);
 			flow_remake_twin(twin_key, key, flow, twin, family);
 			break;

@@ -245,6 +245,24 @@ void a_lost_reply_of_a_service(Scenario& s) {
   s.pod(s.later(s.local(), s.client())).sent(s.later(s.node(), s.client()).hop());
 }
 
+// One that was answered is, and is not given up for the connection whose reply it took: that moves.
+void an_established_one_keeps_a_lost_reply(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.local()).hop());
+  s.lose_direction(true);
+  opens_as(s, s.local(), s.node(8080), s.client());
+  s.uplink(s.answer(s.client(), s.node(8080))).sent(s.answer(s.client(), s.local()).hop());
+  s.pod(s.later(s.local(), s.client())).sent(s.later(s.node(8080), s.client()).hop());
+  s.age_flows(1);
+  s.uplink(s.later(s.client(), s.node()));  // notices it
+  s.pod(s.later(s.local(), s.client())).sent(s.later(s.node(8080), s.client()).hop());
+  const uint16_t moved =
+      s.uplink(s.later(s.client(), s.node())).sent_from_new_port(s.later(s.client(), s.local()).hop());
+  s.pod(s.later(s.local(), s.client(moved))).sent(s.later(s.node(), s.client()).hop());
+  s.uplink(s.later(s.client(), s.node(8080))).sent(s.later(s.client(), s.local()).hop());
+}
+
 void a_lost_direction_comes_back(Scenario& s) {
   model(s, NETWORK_KUBENET);
   for (const bool reply : {false, true}) {
@@ -365,6 +383,7 @@ std::vector<Case> masquerade_cases() {
       {"point19_a_reset_of_nobody", a_reset_of_nobody, Case::tcp_only},
       {"point19_in_the_middle_of_a_connection", in_the_middle_of_a_connection, Case::tcp_only},
       {"point19_a_lost_reply_of_a_service", a_lost_reply_of_a_service},
+      {"point19_an_established_one_keeps_a_lost_reply", an_established_one_keeps_a_lost_reply},
       {"point19_a_lost_direction_comes_back", a_lost_direction_comes_back},
       {"point19_the_stack_tells_who_was_too_far", the_stack_tells_who_was_too_far},
       {"point19_strangers_to_the_node_stay_the_nodes", strangers_to_the_node_stay_the_nodes},

@@ -105,10 +105,14 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     // The endpoint decides, unless it is none any more; or the connection had gone on since.
     const Connection before = *known;
     const bool of_a_service = before.frontend != before.endpoint;
-    if ((reply || of_a_service) && check_known(known, reply, packet, arrival, result).empty()) return "";
+    const bool as_before = check_known(known, reply, packet, arrival, result).empty();
+    if ((reply || of_a_service) && as_before) return "";
     *known = before;
     connections_.erase(known);
-    return check_new(packet, arrival, result);
+    const std::string wrong = check_new(packet, arrival, result);
+    const Position anew = find(packet.source(), packet.destination(), reply);
+    if (as_before && anew != connections_.end()) anew->perhaps_older = true;
+    return wrong;
   }
   const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
   std::string wrong = check_known(known, reply, packet, arrival, result);
@@ -126,7 +130,8 @@ std::string Model::check_known(Position connection, bool reply, const Packet& pa
     const bool from_its_pod =
         (network_.device(arrival.device).flags & DEVICE_POD) && back && back->device == arrival.device;
     connection->doubtful = true;
-    if (from_its_pod || !connection->established(packet.protocol())) connection->reset = true;
+    if (from_its_pod || !(connection->perhaps_older || connection->established(packet.protocol())))
+      connection->reset = true;
   }
   if (reply) connection->answered = true;
   if (!reply && !(flags & kSyn)) connection->confirmed = true;
@@ -384,7 +389,9 @@ bool Model::may_lose(const Connection& connection, bool reply, size_t flows) con
   if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
     return true;
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
-    return &other != &connection && other.present[!reply] && other.key(!reply) == connection.key(!reply);
+    const Ends twin = connection.key(!reply);
+    return &other != &connection &&
+           ((other.present[0] && other.key(false) == twin) || (other.present[1] && other.key(true) == twin));
   });
 }
 

@@ -48,6 +48,7 @@ class Model {
     bool fin[2] = {false, false};  // by direction: client's, endpoint's
     bool reset = false;     // beyond doubt
     bool doubtful = false;  // there was a RST, perhaps not of either end
+    bool perhaps_older = false;  // a SYN after a doubtful RST went the same way, made anew or not
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
