@@ -55,7 +55,7 @@ static __always_inline int node_shares_replies(struct packet *packet, union any_
 }
 
 /* REASON_COUNT: *flow is what the packet belongs to now. REASON_NOT_OURS: it needs nothing. */
-static __always_inline int node_open_of(ctx_t *ctx, struct packet *packet, struct flow *flow,
+static __always_inline int node_open(ctx_t *ctx, struct packet *packet, struct flow *flow,
 					int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
@@ -78,16 +78,6 @@ static __always_inline int node_open_of(ctx_t *ctx, struct packet *packet, struc
 	return nat_make_flows(ctx, packet, scratch, flow, family);
 }
 
-static __noinline int node_open4(ctx_t *ctx, struct packet *packet, struct flow *flow)
-{
-	return node_open_of(ctx, packet, flow, FAMILY_IPV4);
-}
-
-static __noinline int node_open6(ctx_t *ctx, struct packet *packet, struct flow *flow)
-{
-	return node_open_of(ctx, packet, flow, FAMILY_IPV6);
-}
-
 /* A packet of the node's own that is no reply of an endpoint: what becomes of it. */
 static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct flow *flow,
 				       enum table_result found, int family)
@@ -102,8 +92,7 @@ static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct
 		found = TABLE_ABSENT;
 	}
 	if (found == TABLE_ABSENT) {
-		reason = family == FAMILY_IPV4 ? node_open4(ctx, packet, flow) :
-						 node_open6(ctx, packet, flow);
+		reason = node_open(ctx, packet, flow, family);
 		if (reason == REASON_NOT_OURS)
 			return pass(ctx, REASON_NOT_OURS);
 		if (reason != REASON_COUNT)

@@ -22,6 +22,9 @@ COPY, MOVE = re.compile(r"\b(r\d) = r10$"), re.compile(r"\b(r\d) \+= -(0x[0-9a-f
 CALL, BPF_PSEUDO_CALL = re.compile(r"^call (-?\d+)$"), "85 10"  # a helper's has 0 as its source register
 RELOCATED = re.compile(r"^Relocation section '\.rel(\S+)'")  # of llvm-readelf -r
 RELOCATION = re.compile(r"^([0-9a-f]+)\s+[0-9a-f]+\s+R_BPF_64_32\s+([0-9a-f]+)")
+# The address of a function in .text, for a helper that calls it (bpf_loop).
+POINTER_RELOCATION = re.compile(r"^([0-9a-f]+)\s+[0-9a-f]+\s+R_BPF_64_64\s+([0-9a-f]+)\s+(\S+)")
+POINTER = re.compile(r"^r\d = (0x[0-9a-f]+|\d+) ll")
 INSTRUCTION = 8  # bytes
 
 
@@ -42,6 +45,18 @@ def call_targets(relocations):
     return result
 
 
+def pointers(relocations):
+    """{(section, address of the load): address in .text that the symbol has}, of .text itself and what is not data"""
+    result, section = {}, None
+    for line in relocations.splitlines():
+        if match := RELOCATED.match(line):
+            section = match[1]
+        elif match := POINTER_RELOCATION.match(line):
+            if match[3] == ".text":
+                result[section, int(match[1], 16)] = int(match[2], 16)
+    return result
+
+
 def functions(listing, symbols, relocations):
     """{(section, address): Function}. By address, since each program's object has functions of the same
     names, and within their sizes, since linking leaves code that nothing calls between them."""
@@ -50,7 +65,8 @@ def functions(listing, symbols, relocations):
         if match := SYMBOL.match(line):
             start = int(match[1], 16)
             result[match[2], start] = Function(match[4], match[2], start, int(match[3], 16))
-    targets, section, function, copies = call_targets(relocations), None, None, set()
+    targets, callbacks = call_targets(relocations), pointers(relocations)
+    section, function, copies = None, None, set()
     for line in listing.splitlines():
         if match := SECTION.match(line):
             section, function = match[1], None
@@ -66,6 +82,8 @@ def functions(listing, symbols, relocations):
                 place, base = (section, address) if (section, address) not in targets else \
                     (".text", targets[section, address])
                 function.calls.add((place, base + (int(CALL.match(match[3])[1]) + 1) * INSTRUCTION))
+            elif (section, address) in callbacks and (pointer := POINTER.match(match[3])):
+                function.calls.add((".text", callbacks[section, address] + int(pointer[1], 0)))
     return result
 
 
@@ -119,10 +137,15 @@ Relocation section '.relxdp' at offset 0x40 contains 1 entries:
 
     def checked(**values):
         return check(listing.format(**{"inner": 72, "outer": 416, "call": -1} | values), symbols, relocations)
+    def checked_with(instruction, relocation):
+        lines = listing.format(inner=72, outer=416, call=-1).replace("85 10 00 00 00 00 00 00\tcall -1", instruction)
+        return check(lines, symbols, f"Relocation section '.relxdp' at offset 0x40 contains 1 entries:\n{relocation}")[1]
     assert checked() == (LIMIT, ["outer (416)", "inner (72)"])
     assert checked(outer=417)[0] > LIMIT
     assert checked(inner=97)[0] > LIMIT
     assert checked(call=1)[1] == ["outer (416)", "inner (400)"]  # another of the same name
+    callback = checked_with("18 02 00 00 10 00 00 00\tr2 = 0x10 ll", "0000000000000018  0000000200000001 R_BPF_64_64 0000000000000000 .text")
+    assert callback == ["outer (416)", "inner (400)"]
 
 
 def tool(*command):
