@@ -47,7 +47,7 @@ function(maglane_test name label)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main maglane_warnings)
   maglane_use_precompiled(${name} test)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 300
+  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 900
     ENVIRONMENT "GTEST_OUTPUT=xml:${CMAKE_BINARY_DIR}/reports/${name}.xml")
 endfunction()
 
