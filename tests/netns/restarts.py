@@ -138,8 +138,11 @@ class OtherProgram:
         shutil.rmtree(self.directory)
 
 
-def restart(lab, node, count, seed=1, progress=lambda done: None):
-    """Restarts the agent of `node` so many times; it is as it was before, afterwards."""
+def restart(lab, node, count, seed=1, progress=lambda done: None, sizes=True):
+    """Restarts the agent of `node` so many times; it is as it was before, afterwards. sizes: that of the flow
+    table changes, too; what opens a connection while programs with tables of two sizes are in use may have
+    to ask again."""
+    choices = [option for option in OPTIONS if sizes or "--flow-table-size" not in option]
     arguments_file = lab.run_directory / f"{node}.agent.args"
     usual = arguments_file.read_bytes()
     chance, other = random.Random(seed), OtherProgram()
@@ -147,8 +150,8 @@ def restart(lab, node, count, seed=1, progress=lambda done: None):
     try:
         for number in range(count):
             lab.command("agent", node, chance.choice(("kill", "stop")))
-            option = number // 4 % len(OPTIONS) if number % 4 == 1 else None
-            extra = b"".join(f"{word}\0".encode() for word in OPTIONS[option]) if option is not None else b""
+            option = choices[number // 4 % len(choices)] if number % 4 == 1 else ()
+            extra = b"".join(f"{word}\0".encode() for word in option)
             arguments_file.write_bytes(usual + extra)
             environment = other.environment(lab) if number % 4 == 3 else lab.environment
             start = subprocess.Popen([lab_tool, "agent", node, "start"], env=environment, stdin=subprocess.DEVNULL,

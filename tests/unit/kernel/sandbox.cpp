@@ -80,13 +80,19 @@ DataPlaneOptions Sandbox::small_options() {
   return options;
 }
 
+DataPlaneOptions Sandbox::idle_options() {
+  DataPlaneOptions options = small_options();
+  options.ipv4 = options.ipv6 = false;
+  return options;
+}
+
 std::unique_ptr<Attacher> Sandbox::start(XdpPolicy policy) {
   data_plane_.reset();
   bpffs_.reset();  // the agent before is gone
   bpffs_ = std::make_unique<Bpffs>(root_);
   Status prepared = bpffs_->prepare();
   EXPECT_TRUE(prepared.ok()) << prepared.error().message;
-  auto loaded = DataPlane::load(*bpffs_, small_options());
+  auto loaded = DataPlane::load(*bpffs_, start_options_);
   EXPECT_TRUE(loaded.ok()) << loaded.error().message;
   if (!loaded) std::abort();
   data_plane_ = std::make_shared<DataPlane>(std::move(*loaded));

@@ -26,7 +26,7 @@ class Sandbox : public testing::Test {
   // "ip link add NAME type veth peer name NAMEp", both up. Returns NAME's ifindex.
   uint32_t add_veth(const std::string& name);
 
-  // As a starting agent does it.
+  // As a starting agent does it, with start_options_.
   std::unique_ptr<Attacher> start(XdpPolicy policy = XdpPolicy::automatic);
   // What programs at tc are attached by: "tcx" or "clsact". REQUIRES: start().
   std::string tc_mode() const { return std::string(to_string(tc_in_use_)); }
@@ -41,7 +41,10 @@ class Sandbox : public testing::Test {
   std::string xdp_on(uint32_t ifindex) const;
 
   static DataPlaneOptions small_options();
+  // The same for programs that only pass their packets on, which the verifier is soon through with.
+  static DataPlaneOptions idle_options();
 
+  DataPlaneOptions start_options_ = idle_options();
   std::string root_;
   std::unique_ptr<Bpffs> bpffs_;  // holds the lock
   std::shared_ptr<const DataPlane> data_plane_;

@@ -51,6 +51,7 @@ TEST_F(Verifier, EveryProgramNeedsLessThanHalfOfTheLimit) {
 
 TEST_F(Verifier, AttachesInTheModesOfThisKernel) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
+  start_options_ = everything();
   start();
   auto attacher = start();
   ASSERT_TRUE(attacher->attach({up0, pod0}, true).ok());
