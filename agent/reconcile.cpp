@@ -451,7 +451,13 @@ void Reconciler::attach() {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
+  const bool other_tables = carry_over_.needed();
   carry_flows_over();  // those that were made while programs were swapped
+  if (other_tables) {
+    // What an update has forgotten since the start was still there to be carried over: compare with all flows.
+    plan_.reset();
+    update_due_ = Clock::now();
+  }
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
     // Copies that failed may do better when a new agent tries.

@@ -4,9 +4,10 @@ the kernel refuses."""
 import pytest
 
 import restarts
+import test_changes
 from conftest import ONLY, WEB
 from lab import IPV4, IPV6, Load, address, eventually
-from manifests import WEB_PODS, service_address
+from manifests import WEB_PODS, service, service_address
 
 
 def places():
@@ -74,6 +75,25 @@ def test_flows_are_carried_over_into_a_table_of_another_size(lab, arguments):
         load.stop()
 
 
+@pytest.mark.conformance(26)
+def test_what_was_forgotten_is_not_carried_over(lab, directory, arguments):
+    """UDP's endpoint goes while no agent runs, and the next one has a table of another size."""
+    directory.write("carried.json", service("carried", 48, ["pod-b1"]))
+    test_changes.wait_for_endpoints(lab, ["pod-b1"], "carried")
+    opened = [lab.connect("pod-a1", "UDP", service_address(48, family), 80) for family in (IPV4, IPV6)]
+    try:
+        assert {c.ask().pod for c in opened} == {"pod-b1"}
+        lab.command("agent", "node-a", "stop")
+        directory.write("carried.json", service("carried", 48, ["pod-a2"]))
+        arguments("--flow-table-size", "65536")
+        for connection in opened:
+            eventually(lambda: connection.ask().pod == "pod-a2", 5, "the endpoint that is left")
+    finally:
+        for connection in opened:
+            connection.close()
+        directory.remove("carried.json")
+
+
 def not_for_the_gpl(program):
     """The kernel refuses the programs: they use functions that it offers to those under the GPL alone."""
     changed = program.replace(b"Dual BSD/GPL", b"Proprietary!")
@@ -84,7 +104,6 @@ def not_for_the_gpl(program):
 @pytest.mark.any_mode
 def test_programs_that_the_kernel_refuses_leave_the_old_ones(lab, directory):
     """The new agent goes on with them: it even follows the cluster."""
-    import test_changes
     other = restarts.OtherProgram(not_for_the_gpl)
     load = Load([lab.connect("client", "TCP", address("node-a", family), WEB[1]) for family in (IPV4, IPV6)])
 
@@ -98,7 +117,7 @@ def test_programs_that_the_kernel_refuses_leave_the_old_ones(lab, directory):
         assert len(problems()) == 1 and "go on" in problems()[0]["message"], problems()
         assert "go on" in lab.agent_log("node-a")
         load.goes_on()
-        directory.write("upgrade.json", test_changes.service("upgrade", 47, ["pod-b1"]))
+        directory.write("upgrade.json", service("upgrade", 47, ["pod-b1"]))
         test_changes.wait_for_endpoints(lab, ["pod-b1"], "upgrade")
         assert lab.ask("pod-a1", "TCP", service_address(47, IPV4), 80).pod == "pod-b1"
         lab.environment = usual
