@@ -17,6 +17,7 @@
 #include "agent/kernel/expiry.h"
 #include "agent/kernel/grace.h"
 #include "agent/kernel/sock_diag.h"
+#include "agent/kernel/unfinished_swap.h"
 #include "agent/plan/diff.h"
 
 namespace maglane {
@@ -74,6 +75,7 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
   if (!masq_config) return masq_config.error().in("--masq-config");
   Bpffs bpffs(config.bpffs);
   if (auto s = bpffs.prepare(); !s) return s.error().in("--bpffs");
+  if (auto s = settle_unfinished_swap(bpffs); !s) return s.error().in("--bpffs");
   auto data_plane = DataPlane::load(bpffs, data_plane_options(config));
   if (!data_plane) return data_plane.error();
   auto maps = PinnedMaps::open(config.bpffs);
@@ -452,6 +454,7 @@ void Reconciler::attach() {
   }
   log_attachments(before);
   const bool other_tables = carry_over_.needed();
+  if (other_tables) wait_grace_period();  // of a program that was just swapped, too
   carry_flows_over();  // those that were made while programs were swapped
   if (other_tables) {
     // What an update has forgotten since the start was still there to be carried over: compare with all flows.
@@ -461,7 +464,10 @@ void Reconciler::attach() {
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
     // Copies that failed may do better when a new agent tries.
-    if (carry_over_complaints_.empty()) carry_over_.finish();
+    if (carry_over_complaints_.empty()) {
+      data_plane_->let_go_of_retired();
+      carry_over_.finish();
+    }
     if (!flow_bits_due_) flow_bits_due_ = Clock::now();
   } else {
     attach_due_ = Clock::now() + attach_backoff_.step();

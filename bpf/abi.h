@@ -601,11 +601,15 @@ struct node_config {
 	__u32 flow_buckets4; /* buckets of the maps */
 	__u32 flow_buckets6;
 	__u32 frontend_buckets;
+	/* Of the tables that these programs replace, in maps "retired_flows4" and "retired_flows6";
+	 * 0: of none. */
+	__u32 retired_buckets4;
+	__u32 retired_buckets6;
 	__u32 pad2;
 	struct prefix pod_cidrs[MAX_POD_CIDRS];
 	struct prefix service_cidrs[MAX_SERVICE_CIDRS];
 };
-MAGLANE_ASSERT_SIZE(struct node_config, 896);
+MAGLANE_ASSERT_SIZE(struct node_config, 904);
 
 /* ---- counters ------------------------------------------------------------------ */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Taking up flows of a table that is being replaced: the agent reads them there, a run at a time
- * (struct adopt_call). A flow that is here already is the newer one.
+ * (struct adopt_call). A flow that is here already is the newer one, but what was seen of it at
+ * hooks with the table before, only that one tells.
  */
 #ifndef MAGLANE_ADOPT_H
 #define MAGLANE_ADOPT_H
@@ -19,6 +20,8 @@ static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
 	const __u64 *entry = ctx_at(ctx, offset, size);
 	union any_tuple *key;
 	union any_flow *flow;
+	union any_tuple twin;
+	int result;
 	__u8 seen;
 
 	if (!entry || !scratch)
@@ -33,7 +36,14 @@ static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
 	key->words[shape.key_words - 1] &= shape.tail_mask;
 	if (!*tuple_protocol(key, family))
 		return TABLE_ABSENT;
-	return flow_insert(key, flow, seen, family);
+	result = flow_insert_here(key, flow, seen, family);
+	if (result == TABLE_MADE_ROOM)
+		return TABLE_DONE;
+	if (result == TABLE_PRESENT) {
+		flow_twin_key(&twin, key, flow, family);
+		flow_add_seen(key, seen, &twin, family);
+	}
+	return result;
 }
 
 static __always_inline void adopt_run(ctx_t *ctx, struct adopt_call *call, int family)

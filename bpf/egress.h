@@ -51,7 +51,7 @@ static __always_inline int node_shares_replies(struct packet *packet, union any_
 	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
 	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
 	*tuple_protocol(reverse, family) = protocol;
-	return flow_search(reverse, family) != TABLE_NOWHERE;
+	return flow_is_there(reverse, family);
 }
 
 /* REASON_COUNT: *flow is what the packet belongs to now. REASON_NOT_OURS: it needs nothing. */

@@ -22,7 +22,7 @@ static __always_inline int twin_is_fresh(const __u64 *entry, __u32 now, __u32 li
 	if (!walk_copy(entry, &key, flow, family))
 		return 1;
 	flow_twin_key(&twin, &key, &flow->answer, family);
-	switch (flow_find(&twin, flow, family)) {
+	switch (flow_peek(&twin, flow, family)) {
 	case TABLE_DONE:
 		return idle_slots(now, flow_body(&flow->answer, family)->stamp) < limit;
 	case TABLE_ABSENT:

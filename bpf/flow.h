@@ -32,6 +32,8 @@ static const struct table_shape flow_shape6 = {
 #define FLOW_SHAPE(family)   ((family) == FAMILY_IPV4 ? flow_shape4 : flow_shape6)
 #define FLOW_MAP(family)     ((family) == FAMILY_IPV4 ? (void *)&flows4 : (void *)&flows6)
 #define FLOW_BUCKETS(family) ((family) == FAMILY_IPV4 ? config.flow_buckets4 : config.flow_buckets6)
+#define RETIRED_BUCKETS(family)                                                                    \
+	((family) == FAMILY_IPV4 ? config.retired_buckets4 : config.retired_buckets6)
 
 union any_flow {
 	struct flow4 f4;
@@ -378,6 +380,250 @@ static __always_inline table_location flow_search(const union any_tuple *key, in
 	return family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
 }
 
+static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
+					  __u8 seen, int family)
+{
+	struct table_place place;
+	__u32 state;
+
+	if (!key || !flow)
+		return TABLE_BUSY;
+	place = flow_place(key->words, family);
+	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
+	return table_insert(FLOW_MAP(family), key->words, flow->words, state, &place,
+			    clock_slot(), &config.seed, FLOW_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+__weak int flow_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return flow_insert_of(key, flow, seen, FAMILY_IPV4);
+}
+
+__weak int flow_insert6(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return flow_insert_of(key, flow, seen, FAMILY_IPV6);
+}
+
+/* Into this table alone. */
+static __always_inline enum table_result flow_insert_here(const union any_tuple *key,
+							  const union any_flow *flow, __u8 seen,
+							  int family)
+{
+	return family == FAMILY_IPV4 ? flow_insert4(key, flow, seen) :
+				       flow_insert6(key, flow, seen);
+}
+
+/* ---- the table before --------------------------------------------------------------------
+ *
+ * Where the table has got another size, hooks change from programs with the old table to these
+ * one after the other, and a connection meets both on its way. Until no hook uses the old table
+ * any more, which is when the agent takes it out of its map, these programs keep to it as well:
+ * what is not in the new one is taken up from there, what is made or removed is so in both. So
+ * whichever hook sees a connection first, the others know its flows and nobody takes its source
+ * port. All of that is where no flow was found, and nothing where no table is replaced.
+ */
+
+static __always_inline void *retired_map(int family)
+{
+	__u32 zero = 0;
+
+	return family == FAMILY_IPV4 ? bpf_map_lookup_elem(&retired_flows4, &zero) :
+				       bpf_map_lookup_elem(&retired_flows6, &zero);
+}
+
+static __always_inline struct table_place retired_place(const union any_tuple *key, int family)
+{
+	return table_place(table_hash(&config.seed, key->words, FLOW_SHAPE(family)),
+			   RETIRED_BUCKETS(family));
+}
+
+static __always_inline int retired_find_of(const union any_tuple *key, struct flow *flow, int family)
+{
+	struct table_place place;
+	void *entry;
+	void *map;
+
+	if (!key || !flow || !RETIRED_BUCKETS(family))
+		return TABLE_ABSENT;
+	map = retired_map(family);
+	if (!map)
+		return TABLE_ABSENT;
+	place = retired_place(key, family);
+	entry = table_at(map, table_search(map, key->words, &place, FLOW_SHAPE(family)),
+			 FLOW_SHAPE(family));
+	return entry ? table_copy(entry, key->words, &flow->meta, flow->answer.words,
+				  FLOW_SHAPE(family)) :
+		       TABLE_ABSENT;
+}
+
+__weak int retired_find4(const union any_tuple *key, struct flow *flow)
+{
+	return retired_find_of(key, flow, FAMILY_IPV4);
+}
+
+__weak int retired_find6(const union any_tuple *key, struct flow *flow)
+{
+	return retired_find_of(key, flow, FAMILY_IPV6);
+}
+
+static __always_inline enum table_result retired_find(const union any_tuple *key, struct flow *flow,
+						      int family)
+{
+	return family == FAMILY_IPV4 ? retired_find4(key, flow) : retired_find6(key, flow);
+}
+
+static __always_inline int retired_has_of(const union any_tuple *key, int family)
+{
+	struct table_place place;
+	void *map;
+
+	if (!key || !RETIRED_BUCKETS(family))
+		return 0;
+	map = retired_map(family);
+	if (!map)
+		return 0;
+	place = retired_place(key, family);
+	return table_search(map, key->words, &place, FLOW_SHAPE(family)) != TABLE_NOWHERE;
+}
+
+__weak int retired_has4(const union any_tuple *key)
+{
+	return retired_has_of(key, FAMILY_IPV4);
+}
+
+__weak int retired_has6(const union any_tuple *key)
+{
+	return retired_has_of(key, FAMILY_IPV6);
+}
+
+static __always_inline int retired_insert_of(const union any_tuple *key, const union any_flow *flow,
+					     __u8 seen, int family)
+{
+	struct table_place place;
+	__u32 state;
+	void *map;
+
+	if (!key || !flow || !RETIRED_BUCKETS(family))
+		return TABLE_ABSENT;
+	map = retired_map(family);
+	if (!map)
+		return TABLE_ABSENT;
+	place = retired_place(key, family);
+	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
+	return table_insert(map, key->words, flow->words, state, &place, clock_slot(), &config.seed,
+			    RETIRED_BUCKETS(family), FLOW_SHAPE(family));
+}
+
+__weak int retired_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return retired_insert_of(key, flow, seen, FAMILY_IPV4);
+}
+
+__weak int retired_insert6(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return retired_insert_of(key, flow, seen, FAMILY_IPV6);
+}
+
+static __always_inline enum table_result retired_insert(const union any_tuple *key,
+							const union any_flow *flow, __u8 seen,
+							int family)
+{
+	return family == FAMILY_IPV4 ? retired_insert4(key, flow, seen) :
+				       retired_insert6(key, flow, seen);
+}
+
+static __always_inline int retired_remove_of(const union any_tuple *key, int family)
+{
+	struct table_place place;
+	void *map;
+
+	if (!key || !RETIRED_BUCKETS(family))
+		return TABLE_ABSENT;
+	map = retired_map(family);
+	if (!map)
+		return TABLE_ABSENT;
+	place = retired_place(key, family);
+	return table_remove(map, key->words, &place, &config.seed, RETIRED_BUCKETS(family),
+			    FLOW_SHAPE(family));
+}
+
+__weak int retired_remove4(const union any_tuple *key)
+{
+	return retired_remove_of(key, FAMILY_IPV4);
+}
+
+__weak int retired_remove6(const union any_tuple *key)
+{
+	return retired_remove_of(key, FAMILY_IPV6);
+}
+
+static __always_inline void retired_remove(const union any_tuple *key, int family)
+{
+	if (!RETIRED_BUCKETS(family))
+		return;
+	if (family == FAMILY_IPV4)
+		retired_remove4(key);
+	else
+		retired_remove6(key);
+}
+
+static __always_inline void flow_twin_key(union any_tuple *twin, const void *key,
+					  union any_flow *flow, int family);
+
+/* What is not in this table, from the one before: *flow is then as flow_find gives it. Both
+ * directions, since what is seen of one is noted in the other. */
+static __always_inline int retired_take_up_of(const union any_tuple *key, struct flow *flow,
+					      int family)
+{
+	union any_tuple twin;
+	void *entry;
+
+	if (!key || !flow || retired_find(key, flow, family) != TABLE_DONE)
+		return TABLE_ABSENT;
+	flow_twin_key(&twin, key, &flow->answer, family);
+	if (retired_find(&twin, flow, family) == TABLE_DONE)
+		flow_insert_here(&twin, &flow->answer, meta_seen(flow->meta), family);
+	if (retired_find(key, flow, family) != TABLE_DONE)
+		return TABLE_ABSENT;
+	flow_insert_here(key, &flow->answer, meta_seen(flow->meta), family);
+	flow->location = flow_search(key, family);
+	entry = table_at(FLOW_MAP(family), flow->location, FLOW_SHAPE(family));
+	if (!entry) /* no room: for this packet it will do */
+		return TABLE_DONE;
+	return table_copy(entry, key->words, &flow->meta, flow->answer.words, FLOW_SHAPE(family));
+}
+
+__weak int retired_take_up4(const union any_tuple *key, struct flow *flow)
+{
+	return RETIRED_BUCKETS(FAMILY_IPV4) ? retired_take_up_of(key, flow, FAMILY_IPV4) :
+					      TABLE_ABSENT;
+}
+
+__weak int retired_take_up6(const union any_tuple *key, struct flow *flow)
+{
+	return RETIRED_BUCKETS(FAMILY_IPV6) ? retired_take_up_of(key, flow, FAMILY_IPV6) :
+					      TABLE_ABSENT;
+}
+
+static __always_inline enum table_result retired_take_up(const union any_tuple *key,
+							 struct flow *flow, int family)
+{
+	if (!RETIRED_BUCKETS(family))
+		return TABLE_ABSENT;
+	return family == FAMILY_IPV4 ? retired_take_up4(key, flow) : retired_take_up6(key, flow);
+}
+
+/* ---- finding, making, removing ------------------------------------------------------------- */
+
+static __always_inline int flow_is_there(const union any_tuple *key, int family)
+{
+	if (flow_search(key, family) != TABLE_NOWHERE)
+		return 1;
+	if (!RETIRED_BUCKETS(family))
+		return 0;
+	return family == FAMILY_IPV4 ? retired_has4(key) : retired_has6(key);
+}
+
 /* TABLE_NOWHERE, or the location of the key if it is next to its home slot. */
 static __always_inline table_location flow_next_to_home(const union any_tuple *key,
 							const struct table_place *place,
@@ -420,18 +666,29 @@ __weak int flow_find_elsewhere6(const union any_tuple *key, struct flow *flow)
 	return flow_find_elsewhere_of(key, flow, FAMILY_IPV6);
 }
 
-/* TABLE_DONE: *flow is the flow of `key`. TABLE_ABSENT, or TABLE_BUSY. Looks everywhere. */
-static __always_inline enum table_result flow_find_elsewhere(const union any_tuple *key,
-							     struct flow *flow, int family)
+/* In this table alone. */
+static __always_inline enum table_result flow_find_here(const union any_tuple *key,
+							struct flow *flow, int family)
 {
 	return family == FAMILY_IPV4 ? flow_find_elsewhere4(key, flow) :
 				       flow_find_elsewhere6(key, flow);
 }
 
-/* The same where every nanosecond counts: the home slot, which is one line, comes first, then
- * the one next to it. Most flows are there. */
-static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
-						   int family)
+/* TABLE_DONE: *flow is the flow of `key`. TABLE_ABSENT, or TABLE_BUSY. Looks everywhere. */
+static __always_inline enum table_result flow_find_elsewhere(const union any_tuple *key,
+							     struct flow *flow, int family)
+{
+	enum table_result result = flow_find_here(key, flow, family);
+
+	return result == TABLE_ABSENT && RETIRED_BUCKETS(family) ?
+		       retired_take_up(key, flow, family) :
+		       result;
+}
+
+/* In its home slot, which is one line. */
+static __always_inline enum table_result flow_find_home(const union any_tuple *key,
+							struct flow *flow,
+							int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
 	__u64 hash = table_hash(&config.seed, key->words, shape);
@@ -445,7 +702,31 @@ static __always_inline enum table_result flow_find(const union any_tuple *key, s
 		result = table_copy(table_entry(bucket, home, shape), key->words, &flow->meta,
 				    flow->answer.words, shape);
 	}
+	return result;
+}
+
+/* The same as flow_find_elsewhere where every nanosecond counts: the home slot comes first, then
+ * the one next to it. Most flows are there. */
+static __always_inline enum table_result flow_find(const union any_tuple *key, struct flow *flow,
+						   int family)
+{
+	enum table_result result = flow_find_home(key, flow, family);
+
 	return result == TABLE_ABSENT ? flow_find_elsewhere(key, flow, family) : result;
+}
+
+/* The same in passing: one of the table before stays there, and has no location here. */
+static __always_inline enum table_result flow_peek(const union any_tuple *key, struct flow *flow,
+						   int family)
+{
+	enum table_result result = flow_find_home(key, flow, family);
+
+	if (result == TABLE_ABSENT)
+		result = flow_find_here(key, flow, family);
+	if (result != TABLE_ABSENT || !RETIRED_BUCKETS(family))
+		return result;
+	flow->location = TABLE_NOWHERE;
+	return retired_find(key, flow, family);
 }
 
 /* Has the lines brought in that an insert of the key is going to need, and waits for none. */
@@ -460,30 +741,6 @@ static __always_inline void flow_fetch(const union any_tuple *key, int family)
 	table_fetch_slot(bucket, place.home, FLOW_SHAPE(family));
 }
 
-static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
-					  __u8 seen, int family)
-{
-	struct table_place place;
-	__u32 state;
-
-	if (!key || !flow)
-		return TABLE_BUSY;
-	place = flow_place(key->words, family);
-	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
-	return table_insert(FLOW_MAP(family), key->words, flow->words, state, &place,
-			    clock_slot(), &config.seed, FLOW_BUCKETS(family), FLOW_SHAPE(family));
-}
-
-__weak int flow_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
-{
-	return flow_insert_of(key, flow, seen, FAMILY_IPV4);
-}
-
-__weak int flow_insert6(const union any_tuple *key, const union any_flow *flow, __u8 seen)
-{
-	return flow_insert_of(key, flow, seen, FAMILY_IPV6);
-}
-
 /* TABLE_DONE: it is in. TABLE_MADE_ROOM: it is, and another flow, which may be any, was given up
  * for it. TABLE_PRESENT: another has the key. TABLE_FULL: no room, nothing to give up.
  * TABLE_BUSY. */
@@ -491,8 +748,17 @@ static __always_inline enum table_result flow_insert_telling(const union any_tup
 							     const union any_flow *flow,
 							     __u8 seen, int family)
 {
-	return family == FAMILY_IPV4 ? flow_insert4(key, flow, seen) :
-				       flow_insert6(key, flow, seen);
+	enum table_result before = TABLE_ABSENT;
+	enum table_result result;
+
+	if (RETIRED_BUCKETS(family))
+		before = retired_insert(key, flow, seen, family);
+	if (before == TABLE_PRESENT)
+		return TABLE_PRESENT;
+	result = flow_insert_here(key, flow, seen, family);
+	if (before == TABLE_DONE && result != TABLE_DONE && result != TABLE_MADE_ROOM)
+		retired_remove(key, family);
+	return result;
 }
 
 /* The same where what was given up is no matter. */
@@ -511,6 +777,7 @@ static __always_inline int flow_remove_of(const union any_tuple *key, int family
 
 	if (!key)
 		return TABLE_ABSENT;
+	retired_remove(key, family);
 	place = flow_place(key->words, family);
 	return table_remove(FLOW_MAP(family), key->words, &place, &config.seed,
 			    FLOW_BUCKETS(family), FLOW_SHAPE(family));
@@ -593,14 +860,20 @@ static __always_inline enum table_result flow_remove_found(const union any_tuple
 							   table_location location, __u32 meta,
 							   int family)
 {
-	return family == FAMILY_IPV4 ? flow_remove_found4(key, location, meta) :
-				       flow_remove_found6(key, location, meta);
+	enum table_result result = family == FAMILY_IPV4 ?
+					   flow_remove_found4(key, location, meta) :
+					   flow_remove_found6(key, location, meta);
+
+	if (result == TABLE_DONE)
+		retired_remove(key, family);
+	return result;
 }
 
 static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
 					       const union any_tuple *key, int family)
 {
 	const struct table_shape shape = FLOW_SHAPE(family);
+	enum table_result result = TABLE_ABSENT;
 	table_location location;
 	__u64 *entry;
 	void *bucket;
@@ -620,11 +893,13 @@ static __always_inline int flow_remove_twin_of(const union any_tuple *twin,
 		return TABLE_ABSENT;
 	entry = table_entry(bucket, slot, shape);
 	if (table_matches(entry, twin->words, &meta, shape) &&
-	    flow_is_twin(entry + shape.key_words, key, family))
+	    flow_is_twin(entry + shape.key_words, key, family)) {
 		table_evict(FLOW_MAP(family), bucket, slot, NULL, &config.seed,
 			    FLOW_BUCKETS(family), shape);
+		result = TABLE_DONE;
+	}
 	table_unlock(bucket);
-	return TABLE_DONE;
+	return result;
 }
 
 __weak int flow_remove_twin4(const union any_tuple *twin, const union any_tuple *key)
@@ -641,10 +916,11 @@ __weak int flow_remove_twin6(const union any_tuple *twin, const union any_tuple 
 static __always_inline void flow_remove_twin(const union any_tuple *twin,
 					     const union any_tuple *key, int family)
 {
-	if (family == FAMILY_IPV4)
-		flow_remove_twin4(twin, key);
-	else
-		flow_remove_twin6(twin, key);
+	enum table_result result = family == FAMILY_IPV4 ? flow_remove_twin4(twin, key) :
+							   flow_remove_twin6(twin, key);
+
+	if (result == TABLE_DONE)
+		retired_remove(twin, family);
 }
 
 static __always_inline int flow_remove_pair_of(const union any_tuple *key, struct flow *flow,

@@ -278,9 +278,15 @@ static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet, struc
 static __always_inline enum table_result icmp_find_flow(ctx_t *ctx, struct packet *packet,
 							struct scratch *scratch, int family)
 {
+	enum table_result found;
+
 	if (!icmp_read(ctx, packet, &scratch->icmp, family))
 		return TABLE_ABSENT;
-	return flow_find_elsewhere_of(&scratch->icmp.answer, &scratch->other, family);
+	found = flow_find_elsewhere_of(&scratch->icmp.answer, &scratch->other, family);
+	/* To take it up, too, the stack is too small here. */
+	return found == TABLE_ABSENT && RETIRED_BUCKETS(family) ?
+		       retired_find(&scratch->icmp.answer, &scratch->other, family) :
+		       found;
 }
 
 /* To or from the node's own stack, as translate_in_place does it. */

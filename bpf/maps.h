@@ -45,6 +45,25 @@ MAGLANE_MAP(flows4, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket4, 16384 /* age
 	    BPF_F_MMAPABLE);
 MAGLANE_MAP(flows6, BPF_MAP_TYPE_ARRAY, __u32, struct flow_bucket6, 16384 /* agent */,
 	    BPF_F_MMAPABLE);
+/* The tables that hooks still use which run programs of before, where their size was another: see
+ * flow.h. One entry, empty once no hook does; the agent makes the inner map of the template's size. */
+#define MAGLANE_RETIRED(name, bucket)                                                              \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                          \
+		__type(key, __u32);                                                                \
+		__type(value, __u32);                                                              \
+		__uint(max_entries, 1);                                                            \
+		__array(values, struct {                                                           \
+			__uint(type, BPF_MAP_TYPE_ARRAY);                                          \
+			__type(key, __u32);                                                        \
+			__type(value, bucket);                                                     \
+			__uint(max_entries, 1);                                                    \
+			__uint(map_flags, BPF_F_MMAPABLE);                                         \
+		});                                                                                \
+	} name __weak SEC(".maps")
+
+MAGLANE_RETIRED(retired_flows4, struct flow_bucket4);
+MAGLANE_RETIRED(retired_flows6, struct flow_bucket6);
 MAGLANE_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment, 8192, 0);
 MAGLANE_MAP(node_state, BPF_MAP_TYPE_ARRAY, __u32, struct node_state, 1, BPF_F_MMAPABLE);
 MAGLANE_MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, BPF_F_NO_PREALLOC);

@@ -85,7 +85,7 @@ static __always_inline enum doubt doubt_of(struct flow *flow, __u8 protocol, int
 static __always_inline int reserve_from(struct reservation *reservation, struct flow *other,
 					int family)
 {
-	enum table_result found = flow_find(&reservation->reverse, other, family);
+	enum table_result found = flow_peek(&reservation->reverse, other, family);
 	int closed;
 	__u8 seen;
 
@@ -152,7 +152,7 @@ static __always_inline void shortage_note(struct scratch *scratch, int family)
 static __always_inline int reserve_known(struct reservation *reservation, struct flow *other,
 					 int family)
 {
-	if (flow_find(&reservation->reverse, other, family) != TABLE_DONE ||
+	if (flow_peek(&reservation->reverse, other, family) != TABLE_DONE ||
 	    !flow_same_answer(&other->answer, &reservation->flow, family))
 		return 0;
 	reservation->seen = seen_by_twin(meta_seen(other->meta));

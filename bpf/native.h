@@ -43,6 +43,9 @@ extern struct native_map vip_bits;
 extern struct native_map flow_bits;
 extern struct native_map flows4;
 extern struct native_map flows6;
+/* Each of at most one native_map, under key 0. */
+extern struct native_map retired_flows4;
+extern struct native_map retired_flows6;
 extern struct native_map fragments;
 extern struct native_map node_state;
 extern struct native_map devices;

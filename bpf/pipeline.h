@@ -251,7 +251,7 @@ static __always_inline int shares_replies(struct packet *packet, union any_tuple
 	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
 	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
 	*tuple_protocol(reverse, family) = protocol;
-	return flow_search(reverse, family) != TABLE_NOWHERE;
+	return flow_is_there(reverse, family);
 }
 
 /* Who serves the connection and as whom it comes to them. 0: nobody, and the program's return

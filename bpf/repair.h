@@ -28,7 +28,7 @@ static __always_inline void flow_remake_twin(union any_tuple *twin_key, const un
 {
 	filter_note_pair(twin_key, key, flow_body(&flow->answer, family)->flags, family);
 	flow_make_twin(&twin->answer, twin_key, key, &flow->answer, family);
-	flow_insert(twin_key, &twin->answer, seen_by_twin(meta_seen(flow->meta)), family);
+	flow_insert_here(twin_key, &twin->answer, seen_by_twin(meta_seen(flow->meta)), family);
 }
 
 static __always_inline int flow_repair_twin_of(const union any_tuple *key, struct flow *flow,
@@ -41,7 +41,8 @@ static __always_inline int flow_repair_twin_of(const union any_tuple *key, struc
 	if (!key || !flow || !twin || !twin_key || seen_closed(seen))
 		return 0;
 	flow_twin_key(twin_key, key, &flow->answer, family);
-	switch (flow_find_elsewhere(twin_key, twin, family)) {
+	/* Where only the table before has it, its own next packet takes it up. */
+	switch (flow_find_here(twin_key, twin, family)) {
 	case TABLE_ABSENT:
 		flow_remake_twin(twin_key, key, flow, twin, family);
 		break;

@@ -332,6 +332,40 @@ Status Attacher::update_devices(const std::vector<WantedDevice>& wanted) {
   return ok_status();
 }
 
+static std::string program_name(uint32_t id) {
+  Fd fd(bpf_prog_get_fd_by_id(id));
+  bpf_prog_info info{};
+  uint32_t size = sizeof info;
+  return fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 ? info.name : "";
+}
+
+static Status swap_to_pinned_program(const Bpffs& bpffs, const ExistingAttachment& entry) {
+  uint32_t present = entry.program_id;
+  if (entry.ifindex == 0) return ok_status();
+  if (entry.filter) {
+    auto id = query_filter(entry.ifindex, entry.hook);
+    if (!id) return id.error();
+    present = *id;
+  }
+  const std::string name = program_name(present);
+  Fd program(bpf_obj_get(bpffs.program(name).c_str()));
+  if (name.empty() || !program.ok() || program_id(program.get()) == present) return ok_status();
+  if (entry.filter) return attach_filter(entry.ifindex, entry.hook, program.get());
+  Fd link(bpf_obj_get(bpffs.link(entry.pin).c_str()));
+  const int error = bpf_link_update(link.get(), program.get(), nullptr);
+  if (error == 0) return ok_status();
+  return Error{fmt::format("{}: cannot swap the program: {}", entry.pin, std::strerror(-error))};
+}
+
+Status swap_to_pinned_programs(const Bpffs& bpffs) {
+  for (const ExistingAttachment& entry : read_existing(bpffs)) {
+    auto swapped = swap_to_pinned_program(bpffs, entry);
+    char name[IF_NAMESIZE];
+    if (!swapped && ::if_indextoname(entry.ifindex, name) != nullptr) return swapped;
+  }
+  return ok_status();
+}
+
 // Filters of ours whose marks were lost, as when someone emptied the bpffs directory by hand.
 static Status remove_stray_filters() {
   struct if_nameindex* devices = ::if_nameindex();

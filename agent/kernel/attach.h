@@ -69,6 +69,10 @@ class Attacher {
   std::vector<Attachment> attachments_;
 };
 
+// Each device's hook that has a program of ours gets the pinned one of the same name. A device that
+// is gone meanwhile is no error.
+Status swap_to_pinned_programs(const Bpffs& bpffs);
+
 // Removes all that any agent with this bpffs directory ever attached or pinned, whatever its
 // configuration was. Nothing there is fine. Fails while an agent is running on it.
 Status remove_everything(const std::string& bpffs_root);

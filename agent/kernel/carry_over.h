@@ -3,7 +3,9 @@
 // Flows outlive the size of their tables: when an option changes it, the loader pins the old
 // tables under another name beside the new ones (Bpffs::retired_map), and what is in them goes
 // over. Packets use the old ones until the programs have been swapped, so that takes a pass before
-// and one after; then the old ones go. An agent that dies leaves them to the next.
+// and one after; then the old ones go. Programs that have been swapped look after the flows of
+// connections that meet others which have not (bpf/flow.h). An agent that dies leaves the old tables
+// to the next (unfinished_swap.h).
 #pragma once
 
 #include <cstdint>

@@ -32,6 +32,10 @@ struct CloseObject {
 };
 using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 
+// Never pinned: with which table of before the programs go on until no hook uses it (bpf/flow.h).
+const std::map<std::string, std::string> kRetiredMaps = {{"flows4", "retired_flows4"},
+                                                         {"flows6", "retired_flows6"}};
+
 // Maps that refer to each other by id and offset: they are kept or replaced together.
 const std::set<std::string> kOwnedByAgent = {"frontends", "frontend_values", "services",
                                              "backends",  "maglev",          "vip_bits",
@@ -138,6 +142,7 @@ Result<abi::table_seed> pinned_seed(const Bpffs& bpffs) {
 struct Pinned {
   Fd fd;
   uint32_t id = 0;
+  uint32_t entries = 0;
   bool same_kind = false;
   bool same = false;  // in size, too
 };
@@ -148,7 +153,7 @@ Result<PinnedByName> open_pinned(const Bpffs& bpffs, const bpf_object* object) {
   PinnedByName pinned;
   const bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
-    if (bpf_map__is_internal(map)) continue;
+    if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_ARRAY_OF_MAPS) continue;
     const char* name = bpf_map__name(map);
     Fd fd(bpf_obj_get(bpffs.map(name).c_str()));
     if (!fd.ok() && errno != ENOENT) return kernel_error("cannot open " + bpffs.map(name), errno);
@@ -156,7 +161,7 @@ Result<PinnedByName> open_pinned(const Bpffs& bpffs, const bpf_object* object) {
     uint32_t size = sizeof info;
     const bool same =
         fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 && same_kind(map, info);
-    pinned.emplace(name, Pinned{std::move(fd), info.id, same, same && info.max_entries == bpf_map__max_entries(map)});
+    pinned.emplace(name, Pinned{std::move(fd), info.id, info.max_entries, same, same && info.max_entries == bpf_map__max_entries(map)});
   }
   return pinned;
 }
@@ -185,6 +190,30 @@ std::map<std::string, uint32_t> to_retire(const PinnedByName& pinned,
   for (const std::string& name : kCarriedOver)
     if (replace.contains(name) && pinned.at(name).same_kind) retired.emplace(name, pinned.at(name).id);
   return retired;
+}
+
+// Before the object is loaded: what it is to know of the tables that are retired.
+Status describe_retired(bpf_object* object, const PinnedByName& pinned,
+                        const std::map<std::string, uint32_t>& retired, abi::node_config& config) {
+  for (const auto& [name, id] : retired) {
+    const Pinned& table = pinned.at(name);
+    (name == "flows4" ? config.retired_buckets4 : config.retired_buckets6) = table.entries;
+    bpf_map* outer = bpf_object__find_map_by_name(object, kRetiredMaps.at(name).c_str());
+    if (int error = bpf_map__set_inner_map_fd(outer, table.fd.get()); error != 0)
+      return kernel_error("cannot keep the old " + name + " in use", -error);
+  }
+  return ok_status();
+}
+
+Status enter_retired(const bpf_object* object, const PinnedByName& pinned,
+                     const std::map<std::string, uint32_t>& retired) {
+  const uint32_t zero = 0;
+  for (const auto& [name, id] : retired) {
+    const int outer = bpf_object__find_map_fd_by_name(object, kRetiredMaps.at(name).c_str()), table = pinned.at(name).fd.get();
+    if (int error = bpf_map_update_elem(outer, &zero, &table, BPF_ANY); error != 0)
+      return kernel_error("cannot keep the old " + name + " in use", -error);
+  }
+  return ok_status();
 }
 
 Status load_object(bpf_object* object) {
@@ -265,11 +294,13 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
   if (!object) return object.error();
   set_sizes(object->get(), options);
   if (options.socket_translation == SocketTranslation::off) leave_out_socket_programs(object->get());
-  if (auto s = set_constants(object->get(), *config); !s) return s.error();
   auto pinned = open_pinned(bpffs, object->get());
   if (!pinned) return pinned.error();
 
   std::set<std::string> replace = to_replace(*pinned);
+  const std::map<std::string, uint32_t> retired = to_retire(*pinned, replace);
+  if (auto s = describe_retired(object->get(), *pinned, retired, *config); !s) return s.error();
+  if (auto s = set_constants(object->get(), *config); !s) return s.error();
   for (const auto& [name, map] : *pinned) {
     if (map.fd.ok() && !replace.contains(name)) {
       bpf_map__reuse_fd(bpf_object__find_map_by_name(object->get(), name.c_str()), map.fd.get());
@@ -287,7 +318,10 @@ Result<DataPlane> DataPlane::load(const Bpffs& bpffs, const DataPlaneOptions& op
 
   DataPlane data_plane;
   data_plane.replaced_.assign(replace.begin(), replace.end());
-  data_plane.retired_ = to_retire(*pinned, replace);
+  data_plane.retired_ = retired;
+  if (auto s = enter_retired(object->get(), *pinned, retired); !s) return s.error();
+  for (const auto& [name, outer] : kRetiredMaps)
+    data_plane.maps_.emplace(outer, duplicate(bpf_object__find_map_fd_by_name(object->get(), outer.c_str())));
   for (const auto& [name, map] : *pinned) {
     data_plane.maps_.emplace(name, duplicate(bpf_object__find_map_fd_by_name(object->get(), name.c_str())));
   }
@@ -308,6 +342,12 @@ uint32_t DataPlane::entries(const std::string& name) const {
   bpf_map_info info{};
   uint32_t size = sizeof info;
   return bpf_obj_get_info_by_fd(map(name), &info, &size) == 0 ? info.max_entries : 0;
+}
+
+void DataPlane::let_go_of_retired() const {
+  const uint32_t zero = 0;
+  for (const auto& [name, outer] : kRetiredMaps)
+    if (const auto map = maps_.find(outer); map != maps_.end()) bpf_map_delete_elem(map->second.get(), &zero);
 }
 
 Status DataPlane::pin(const Bpffs& bpffs, const std::vector<std::string>& new_maps,

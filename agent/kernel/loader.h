@@ -37,6 +37,9 @@ class DataPlane {
   // Not empty: why the kernel did not take the programs of this agent; these are an older one's,
   // with its options.
   const std::string& refused() const { return refused_; }
+  // The programs forget the tables that theirs take the place of (bpf/flow.h). REQUIRES: no hook has a
+  // program any more that uses those.
+  void let_go_of_retired() const;
   // Maps that were replaced by empty ones.
   const std::vector<std::string>& replaced_maps() const { return replaced_; }
 

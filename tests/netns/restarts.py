@@ -30,8 +30,7 @@ OPTIONS = (
 class Traffic:
     """Connections that are held and asked over and over, and new ones all the time, each in a thread.
     `where`: (host, protocol, address, port, pods that may answer) of each to hold; each is opened
-    as a new one, too. Nothing that a held one sends may be lost. A new one of UDP asks up to three times,
-    as a resolver does: what opens it while two programs have tables of different sizes may be lost."""
+    as a new one, too. Nothing may be lost."""
 
     def __init__(self, lab, where, each=4):
         self.lab, self.where = lab, where
@@ -98,20 +97,9 @@ class Traffic:
                     return
                 connection = self._connect(place)
                 if connection:
-                    self._ask_new(connection, place)
+                    self._ask(connection, place)
                     connection.close()
                 time.sleep(0.005)
-
-    def _ask_new(self, connection, place):
-        if connection.protocol == "UDP":
-            connection.sock.settimeout(2)
-            for _ in range(2):
-                try:
-                    connection.ask()
-                    break
-                except OSError:
-                    pass
-        self._ask(connection, place)
 
     def stop(self):
         self._stop.set()
@@ -138,11 +126,8 @@ class OtherProgram:
         shutil.rmtree(self.directory)
 
 
-def restart(lab, node, count, seed=1, progress=lambda done: None, sizes=True):
-    """Restarts the agent of `node` so many times; it is as it was before, afterwards. sizes: that of the flow
-    table changes, too; what opens a connection while programs with tables of two sizes are in use may have
-    to ask again."""
-    choices = [option for option in OPTIONS if sizes or "--flow-table-size" not in option]
+def restart(lab, node, count, seed=1, progress=lambda done: None):
+    """Restarts the agent of `node` so many times; it is as it was before, afterwards."""
     arguments_file = lab.run_directory / f"{node}.agent.args"
     usual = arguments_file.read_bytes()
     chance, other = random.Random(seed), OtherProgram()
@@ -150,7 +135,7 @@ def restart(lab, node, count, seed=1, progress=lambda done: None, sizes=True):
     try:
         for number in range(count):
             lab.command("agent", node, chance.choice(("kill", "stop")))
-            option = choices[number // 4 % len(choices)] if number % 4 == 1 else ()
+            option = OPTIONS[number // 4 % len(OPTIONS)] if number % 4 == 1 else ()
             extra = b"".join(f"{word}\0".encode() for word in option)
             arguments_file.write_bytes(usual + extra)
             environment = other.environment(lab) if number % 4 == 3 else lab.environment

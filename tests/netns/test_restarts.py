@@ -22,7 +22,7 @@ def places():
 def test_many_restarts_break_no_connection(lab):
     traffic = restarts.Traffic(lab, places())
     try:
-        restarts.restart(lab, "node-a", 20, sizes=False)
+        restarts.restart(lab, "node-a", 20)
     finally:
         traffic.stop()
     assert (traffic.broken, traffic.wrong) == (0, 0), traffic.said

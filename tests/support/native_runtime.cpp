@@ -136,6 +136,8 @@ native_map vip_bits(Kind::array, sizeof(uint32_t), sizeof(abi::vip_bits), 1);
 native_map flow_bits(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bits), 1);
 native_map flows4(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket4), 1);
 native_map flows6(Kind::memory, sizeof(uint32_t), sizeof(abi::flow_bucket6), 1);
+native_map retired_flows4(Kind::hash, sizeof(uint32_t), sizeof(uint32_t), 1);  // none, here
+native_map retired_flows6(Kind::hash, sizeof(uint32_t), sizeof(uint32_t), 1);
 native_map fragments(Kind::lru_hash, sizeof(abi::fragment_key), sizeof(abi::fragment), 8192);
 native_map node_state(Kind::memory, sizeof(uint32_t), sizeof(abi::node_state), 1);
 native_map devices(Kind::hash, sizeof(uint32_t), sizeof(abi::device), 4096);

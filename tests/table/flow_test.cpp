@@ -335,5 +335,98 @@ TEST_F(Flows, a_direction_that_is_made_again_has_its_bits) {
   }
 }
 
+// ---- the table before ------------------------------------------------------------------------
+
+// Another size, and so other places; programs of before know nothing of the new one.
+class RetiredFlows : public Flows {
+ protected:
+  RetiredFlows() : retired_(SHAPE_FLOW4, 9, 3) {
+    config.retired_buckets4 = 9;
+    native_retired_flows(retired_.get());
+  }
+  ~RetiredFlows() override {
+    EXPECT_EQ(faults_of(retired_.get()), "");
+    native_retired_flows(nullptr);
+  }
+
+  // As a hook whose program is still the one before.
+  template <typename What>
+  auto at_old_hook(What what) {
+    config.retired_buckets4 = 0;
+    config.flow_buckets4 = 9;
+    native_flows(retired_.get());
+    auto result = what();
+    native_flows(table_->get());
+    config.flow_buckets4 = 4;
+    config.retired_buckets4 = 9;
+    return result;
+  }
+  bool old_hook_has(const tuple4& key) {
+    return at_old_hook([&] { return has(key); });
+  }
+  bool in_new_table(const tuple4& key) { return native_locate(table_->get(), reinterpret_cast<const __u64*>(&key)) >= 0; }
+
+  Table retired_;
+};
+
+TEST_F(RetiredFlows, what_old_hooks_make_is_taken_up_with_both_directions) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = at_old_hook([&] { return insert_pair(forward, flow(forward, 2, 3), kEstablished); });
+  EXPECT_TRUE(native_flow_is_there(&reverse));
+  EXPECT_FALSE(in_new_table(reverse));
+  const native_found found = find(reverse);
+  EXPECT_EQ(found.flow.dst_be, forward.src_be);
+  EXPECT_EQ(seen(found), kEstablished);
+  EXPECT_GE(found.location, 0);
+  EXPECT_TRUE(in_new_table(reverse));
+  EXPECT_TRUE(in_new_table(forward));
+}
+
+TEST_F(RetiredFlows, what_new_hooks_make_old_ones_find) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), abi::SEEN_SYN);
+  EXPECT_TRUE(old_hook_has(forward));
+  EXPECT_TRUE(old_hook_has(reverse));
+}
+
+TEST_F(RetiredFlows, a_tuple_that_an_old_hook_has_given_away_is_taken) {
+  const tuple4 mine = key(1);
+  at_old_hook([&] { return insert(mine, flow(mine, 2, 3), kEstablished); });
+  EXPECT_EQ(insert(mine, flow(mine, 4, 5), abi::SEEN_SYN), NATIVE_PRESENT);
+  EXPECT_EQ(find(mine).flow.dst_be, 2U);
+}
+
+TEST_F(RetiredFlows, what_is_removed_does_not_come_back) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = at_old_hook([&] { return insert_pair(forward, flow(forward, 2, 3), kClosed); });
+  native_found found = find(forward);
+  native_flow_remove_pair(&forward, &found);
+  EXPECT_FALSE(has(forward));
+  EXPECT_FALSE(has(reverse));
+  EXPECT_FALSE(old_hook_has(forward));
+  EXPECT_FALSE(old_hook_has(reverse));
+}
+
+TEST_F(RetiredFlows, a_full_new_table_keeps_no_tuple_of_the_old_one) {
+  for (uint32_t n = 0; n < 4 * abi::TABLE_SLOTS; ++n) {
+    const tuple4 other = key(1000 + n);
+    insert(other, flow(other, 2, 3), kEstablished);
+  }
+  const tuple4 late = key(1);
+  const int result = insert(late, flow(late, 2, 3), kEstablished);
+  EXPECT_EQ(old_hook_has(late), result == NATIVE_DONE);
+}
+
+TEST_F(RetiredFlows, let_go_of_it_is_asked_no_more) {
+  const tuple4 mine = key(1), other = key(2);
+  at_old_hook([&] { return insert(mine, flow(mine, 2, 3), kEstablished); });
+  native_retired_flows(nullptr);
+  EXPECT_FALSE(has(mine));
+  EXPECT_FALSE(native_flow_is_there(&mine));
+  EXPECT_EQ(insert(mine, flow(mine, 4, 5), abi::SEEN_SYN), NATIVE_DONE);
+  EXPECT_EQ(insert(other, flow(other, 4, 5), abi::SEEN_SYN), NATIVE_DONE);
+  EXPECT_FALSE(old_hook_has(other));
+}
+
 }  // namespace
 }  // namespace maglane::test

@@ -7,9 +7,12 @@
 struct native_map {
   struct native_table* table;
 };
-struct native_map flows4, flows6, node_state, flow_bits, vip_bits, frontends, frontend_values;
+struct native_map flows4, flows6, retired_flows4, retired_flows6, node_state, flow_bits, vip_bits, frontends, frontend_values;
 
 static struct flow_bits bits_of_flows;
+
+// What map "retired_flows4" holds.
+static struct native_map retired;
 
 static __u32 slot_now;
 
@@ -19,6 +22,7 @@ void* native_map_lookup_elem(void* map, const void* key) {
   const __u32 index = *(const __u32*)key;
   if (map == &node_state) return &state;
   if (map == &flow_bits) return &bits_of_flows;
+  if (map == &retired_flows4) return retired.table ? &retired : NULL;
   if (!table || index >= table->count) return NULL;
   return (char*)table->buckets + (size_t)index * native_layout_of(table->shape).bucket_size;
 }
@@ -26,6 +30,7 @@ void* native_map_lookup_elem(void* map, const void* key) {
 __u64 native_jiffies64(void) { return (__u64)slot_now << config.slot_shift; }
 
 void native_flows(struct native_table* table) { flows4.table = table; }
+void native_retired_flows(struct native_table* table) { retired.table = table; }
 void native_set_slot(__u32 slot) { slot_now = slot; }
 struct flow_bits* native_flow_bits(void) { return &bits_of_flows; }
 
@@ -43,6 +48,11 @@ int native_flow_insert(const struct tuple4* tuple, const struct flow4* of, __u8 
 int native_flow_find(const struct tuple4* tuple, struct native_found* found) {
   const union any_tuple key = key_of(tuple);
   return flow_find(&key, (struct flow*)found, FAMILY_IPV4);
+}
+
+int native_flow_is_there(const struct tuple4* tuple) {
+  const union any_tuple key = key_of(tuple);
+  return flow_is_there(&key, FAMILY_IPV4);
 }
 
 void native_flow_remove_pair(const struct tuple4* tuple, struct native_found* found) {

@@ -24,12 +24,15 @@ struct native_found {
 
 /* The flows and the time that all of these work with. */
 void native_flows(struct native_table *table);
+/* The table that hooks still use which have programs of before; NULL: none. */
+void native_retired_flows(struct native_table *table);
 void native_set_slot(__u32 slot);
 /* Map "flow_bits". */
 struct flow_bits *native_flow_bits(void);
 
 int native_flow_insert(const struct tuple4 *key, const struct flow4 *flow, __u8 seen);
 int native_flow_find(const struct tuple4 *key, struct native_found *found);
+int native_flow_is_there(const struct tuple4 *key);
 void native_flow_remove_pair(const struct tuple4 *key, struct native_found *found);
 void native_flow_note_seen(const struct tuple4 *key, struct native_found *found, __u8 seen);
 void native_flow_store_hop(const struct tuple4 *key, struct native_found *found);

@@ -10,6 +10,7 @@
 
 #include "agent/kernel/call.h"
 #include "agent/kernel/carry_over.h"
+#include "agent/kernel/unfinished_swap.h"
 #include "tests/support/conformance.h"
 #include "tests/unit/kernel/sandbox.h"
 
@@ -137,6 +138,51 @@ TEST_F(Loader, TablesOfTheSizeBeforeArePinnedBesideTheNewOnes) {
   EXPECT_TRUE(carry->needed());
   carry->finish();
   EXPECT_FALSE(carry->needed());
+  EXPECT_THAT(bpffs_->retired_maps("flows4"), IsEmpty());
+  EXPECT_THAT(bpffs_->retired_maps("flows6"), IsEmpty());
+}
+
+TEST_F(Loader, ProgramsKnowTheTableBeforeUntilTheyLetGoOfIt) {
+  start();
+  DataPlaneOptions options = small_options();
+  options.flow_entries = 2048;
+  const uint32_t flows = pinned_id("flows4");
+  auto loaded = load(options);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  const uint32_t zero = 0;
+  uint32_t inner = 0;
+  ASSERT_EQ(bpf_map_lookup_elem(loaded->map("retired_flows4"), &zero, &inner), 0);
+  EXPECT_EQ(inner, flows);
+  loaded->let_go_of_retired();
+  EXPECT_NE(bpf_map_lookup_elem(loaded->map("retired_flows4"), &zero, &inner), 0);
+}
+
+// The agent died before its programs were pinned: no hook has any of them.
+TEST_F(Loader, NewTablesThatNoProgramUsesGiveTheOldOnesTheirPlaceBack) {
+  start();
+  const uint32_t flows = pinned_id("flows4"), flows6 = pinned_id("flows6");
+  Fd before(bpf_obj_get(bpffs_->program("tc_pod").c_str()));
+  DataPlaneOptions options = small_options();
+  options.flow_entries = 2048;
+  ASSERT_TRUE(load(options).ok());
+  ASSERT_TRUE(Bpffs::pin(before.get(), bpffs_->program("tc_pod")).ok());
+  ASSERT_TRUE(settle_unfinished_swap(*bpffs_).ok());
+  EXPECT_EQ(pinned_id("flows4"), flows);
+  EXPECT_EQ(pinned_id("flows6"), flows6);
+  EXPECT_THAT(bpffs_->retired_maps("flows4"), IsEmpty());
+}
+
+TEST_F(Loader, NewTablesThatProgramsMayUseStay) {
+  start();
+  const uint32_t flows = pinned_id("flows4");
+  DataPlaneOptions options = small_options();
+  options.flow_entries = 2048;
+  ASSERT_TRUE(load(options).ok());
+  const uint32_t second = pinned_id("flows4");
+  EXPECT_NE(second, flows);
+  auto settled = settle_unfinished_swap(*bpffs_);
+  ASSERT_TRUE(settled.ok()) << settled.error().message;
+  EXPECT_EQ(pinned_id("flows4"), second);
   EXPECT_THAT(bpffs_->retired_maps("flows4"), IsEmpty());
   EXPECT_THAT(bpffs_->retired_maps("flows6"), IsEmpty());
 }
