@@ -115,9 +115,11 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     return wrong;
   }
   const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
+  const bool gives_way = superseded(*known, reply);
   std::string wrong = check_known(known, reply, packet, arrival, result);
-  if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
-  // At XDP the other direction was made again and took the place of this one.
+  const bool handed_over = runs.size() > 1 && runs[0].reason == REASON_TO_TC;
+  if (wrong.empty() || !(gives_way || (may_go && handed_over))) return wrong;
+  // It was noticed with this packet; or at XDP the other direction was made again and took the place of this one.
   known->present[reply] = false;
   return check_new(packet, arrival, result);
 }
@@ -383,16 +385,20 @@ std::string Model::check_opened(const Packet& packet, const Arrival& arrival, co
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 
-// What a full table may give up; and what notices that its other direction's tuple has become
-// another connection's.
-bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
-    return true;
+// Whether this direction is the last of its connection: the other one's tuple has become another connection's.
+bool Model::superseded(const Connection& connection, bool reply) const {
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     const Ends twin = connection.key(!reply);
     return &other != &connection &&
            ((other.present[0] && other.key(false) == twin) || (other.present[1] && other.key(true) == twin));
   });
+}
+
+// What a full table may give up; and what notices that it is superseded.
+bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
+  const bool full = flows + 2 >= cluster_.flow_capacity;
+  const bool perhaps_closed = connection.closed() || (connection.doubtful && connection.perhaps_older);
+  return (full && (perhaps_closed || !connection.established(protocol_))) || superseded(connection, reply);
 }
 
 std::string Model::check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows) {

@@ -92,6 +92,7 @@ class Model {
   // for_sure: not if a RST has made it doubtful whether the one that has it still lives.
   bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure);
   std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
+  bool superseded(const Connection& connection, bool reply) const;
   bool may_lose(const Connection& connection, bool reply, size_t flows) const;
 
   Cluster cluster_;
