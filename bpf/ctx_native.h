@@ -16,6 +16,11 @@
 
 typedef struct native_packet ctx_t;
 
+/* One a hook: `name` and the hook's, as ctx_xdp.h has it. */
+#define CTX_GLOBAL_AT(name, hook) name##_at_##hook
+#define CTX_GLOBAL_OF(name, hook) CTX_GLOBAL_AT(name, hook)
+#define CTX_GLOBAL(name)	  CTX_GLOBAL_OF(name, MAGLANE_NATIVE_HOOK)
+
 enum {
 	CTX_HOOK = MAGLANE_NATIVE_HOOK,
 	NATIVE_AT_TC = (int)MAGLANE_NATIVE_HOOK != (int)HOOK_XDP,

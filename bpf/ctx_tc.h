@@ -12,8 +12,12 @@
 
 typedef struct __sk_buff ctx_t;
 
-#ifndef MAGLANE_TC_HOOK
+#ifdef MAGLANE_TC_EGRESS
+#define MAGLANE_TC_HOOK HOOK_TC_EGRESS
+#define CTX_GLOBAL(name) name##_tc_egress
+#else
 #define MAGLANE_TC_HOOK HOOK_TC
+#define CTX_GLOBAL(name) name##_tc
 #endif
 
 enum {

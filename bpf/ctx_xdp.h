@@ -15,6 +15,14 @@
 
 typedef struct xdp_md ctx_t;
 
+/*
+ * The name of a global function of the packet path at this hook. Of what is rare or large, each
+ * family's is one: the verifier goes through it once and by itself, not again for all that its
+ * callers may know. Weak, so that no compiler takes anything for granted across the call. The
+ * hooks' own become one object.
+ */
+#define CTX_GLOBAL(name) name##_xdp
+
 enum {
 	CTX_HOOK = HOOK_XDP,
 	CTX_PASS = XDP_PASS,

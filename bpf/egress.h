@@ -55,13 +55,14 @@ static __always_inline int node_shares_replies(struct packet *packet, union any_
 }
 
 /* REASON_COUNT: *flow is what the packet belongs to now. REASON_NOT_OURS: it needs nothing. */
-static __always_inline int node_open(ctx_t *ctx, struct packet *packet, struct flow *flow,
+static __always_inline int node_open_of(ctx_t *ctx, struct packet *packet, struct flow *flow,
 					int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	struct connection *connection;
 
-	if (!scratch || !node_shares_replies(packet, &scratch->reservation.reverse, family))
+	if (!packet || !flow || !scratch ||
+	    !node_shares_replies(packet, &scratch->reservation.reverse, family))
 		return REASON_NOT_OURS;
 	connection = &scratch->connection;
 	__builtin_memset(connection, 0, sizeof(*connection));
@@ -78,6 +79,16 @@ static __always_inline int node_open(ctx_t *ctx, struct packet *packet, struct f
 	return nat_make_flows(ctx, packet, scratch, flow, family);
 }
 
+__weak int CTX_GLOBAL(node_open4)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return node_open_of(ctx, packet, flow, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(node_open6)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return node_open_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
 /* A packet of the node's own that is no reply of an endpoint: what becomes of it. */
 static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct flow *flow,
 				       enum table_result found, int family)
@@ -92,7 +103,8 @@ static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct
 		found = TABLE_ABSENT;
 	}
 	if (found == TABLE_ABSENT) {
-		reason = node_open(ctx, packet, flow, family);
+		reason = family == FAMILY_IPV4 ? CTX_GLOBAL(node_open4)(ctx, packet, flow) :
+						 CTX_GLOBAL(node_open6)(ctx, packet, flow);
 		if (reason == REASON_NOT_OURS)
 			return pass(ctx, REASON_NOT_OURS);
 		if (reason != REASON_COUNT)
@@ -108,7 +120,7 @@ static __always_inline int egress_unparsed_of(ctx_t *ctx, struct packet *packet,
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 
-	if (parsed == PARSED_NO_ADDRESS || !scratch)
+	if (parsed == PARSED_NO_ADDRESS || !packet || !scratch)
 		return pass(ctx, REASON_NOT_OURS);
 	parsed = parse_unusual(ctx, packet, parsed, &scratch->fragment_key, family);
 	if (parsed == PARSED_OK)
@@ -131,12 +143,12 @@ static __always_inline int egress_unparsed_of(ctx_t *ctx, struct packet *packet,
 	}
 }
 
-static __noinline int egress_unparsed4(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+__weak int CTX_GLOBAL(egress_unparsed4)(ctx_t *ctx, struct packet *packet, __u32 parsed)
 {
 	return egress_unparsed_of(ctx, packet, parsed, FAMILY_IPV4);
 }
 
-static __noinline int egress_unparsed6(ctx_t *ctx, struct packet *packet, enum parsed parsed)
+__weak int CTX_GLOBAL(egress_unparsed6)(ctx_t *ctx, struct packet *packet, __u32 parsed)
 {
 	return egress_unparsed_of(ctx, packet, parsed, FAMILY_IPV6);
 }
@@ -151,8 +163,9 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 	packet.from_pod = 0;
 	parsed = parse(ctx, &packet, family);
 	if (parsed != PARSED_OK) {
-		int verdict = family == FAMILY_IPV4 ? egress_unparsed4(ctx, &packet, parsed) :
-						      egress_unparsed6(ctx, &packet, parsed);
+		int verdict = family == FAMILY_IPV4 ?
+				      CTX_GLOBAL(egress_unparsed4)(ctx, &packet, parsed) :
+				      CTX_GLOBAL(egress_unparsed6)(ctx, &packet, parsed);
 
 		if (verdict != UNUSUAL)
 			return verdict;

@@ -58,16 +58,18 @@ static __always_inline void filter_note_flow(const __be32 *frontend, const __be3
 					     int family)
 {
 	__u32 zero = 0;
-	__u32 to = address_bit(frontend, family);
-	__u32 from = address_bit(endpoint, family);
 	const struct node_state *state = bpf_map_lookup_elem(&node_state, &zero);
 	struct flow_bits *bits = bpf_map_lookup_elem(&flow_bits, &zero);
-	__u32 generation;
+	__u32 generation, from, to;
 
 	if (!state || !bits)
 		return;
 	generation = state->flow_bits_generation % FLOW_BITS_GENERATIONS;
+	to = address_bit(frontend, family);
 	set_bit_once(&bits->word[(to / 64) & (VIP_WORDS - 1)].to[generation], to);
+	/* One address after the other: words of both at once would be on the stack. */
+	barrier();
+	from = address_bit(endpoint, family);
 	set_bit_once(&bits->word[(from / 64) & (VIP_WORDS - 1)].from[generation], from);
 }
 

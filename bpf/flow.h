@@ -496,22 +496,30 @@ __weak int retired_has6(const union any_tuple *key)
 	return retired_has_of(key, FAMILY_IPV6);
 }
 
+/* For what is made here nothing of the old table is given up: it lives for moments. */
+static __always_inline __u32 retired_victim(void *bucket, __u32 now, __u32 whim)
+{
+	return TABLE_NO_VICTIM;
+}
+
 static __always_inline int retired_insert_of(const union any_tuple *key, const union any_flow *flow,
 					     __u8 seen, int family)
 {
+	struct table_shape shape = FLOW_SHAPE(family);
 	struct table_place place;
 	__u32 state;
 	void *map;
 
 	if (!key || !flow || !RETIRED_BUCKETS(family))
 		return TABLE_ABSENT;
+	shape.victim = retired_victim;
 	map = retired_map(family);
 	if (!map)
 		return TABLE_ABSENT;
 	place = retired_place(key, family);
 	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
 	return table_insert(map, key->words, flow->words, state, &place, clock_slot(), &config.seed,
-			    RETIRED_BUCKETS(family), FLOW_SHAPE(family));
+			    RETIRED_BUCKETS(family), shape);
 }
 
 __weak int retired_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
@@ -624,12 +632,12 @@ static __always_inline int flow_is_there(const union any_tuple *key, int family)
 	return family == FAMILY_IPV4 ? retired_has4(key) : retired_has6(key);
 }
 
-/* TABLE_NOWHERE, or the location of the key if it is next to its home slot. */
-static __always_inline table_location flow_next_to_home(const union any_tuple *key,
-							const struct table_place *place,
-							int family)
+/* TABLE_NOWHERE, or the location of the key if it is in this slot of its first bucket. */
+static __always_inline table_location flow_at_home(const union any_tuple *key,
+						   const struct table_place *place, __u32 slot,
+						   int family)
 {
-	table_location location = table_locate(place->first, table_next_to(place->home));
+	table_location location = table_locate(place->first, slot);
 	void *entry = table_at(FLOW_MAP(family), location, FLOW_SHAPE(family));
 	__u32 meta;
 
@@ -646,7 +654,10 @@ static __always_inline enum table_result flow_find_elsewhere_of(const union any_
 	if (!key || !flow)
 		return TABLE_BUSY;
 	place = flow_place(key->words, family);
-	flow->location = flow_next_to_home(key, &place, family);
+	flow->location = flow_at_home(key, &place, place.home, family);
+	if (flow->location == TABLE_NOWHERE)
+		flow->location =
+			flow_at_home(key, &place, table_next_to(place.home), family);
 	if (flow->location == TABLE_NOWHERE)
 		flow->location = table_search(FLOW_MAP(family), key->words, &place,
 					      FLOW_SHAPE(family));
@@ -699,8 +710,8 @@ static __always_inline enum table_result flow_find_home(const union any_tuple *k
 
 	if (bucket && home < TABLE_SLOTS) {
 		flow->location = table_locate(index, home);
-		result = table_copy(table_entry(bucket, home, shape), key->words, &flow->meta,
-				    flow->answer.words, shape);
+		result = table_copy_once(table_entry(bucket, home, shape), key->words, &flow->meta,
+					 flow->answer.words, shape);
 	}
 	return result;
 }
@@ -712,7 +723,7 @@ static __always_inline enum table_result flow_find(const union any_tuple *key, s
 {
 	enum table_result result = flow_find_home(key, flow, family);
 
-	return result == TABLE_ABSENT ? flow_find_elsewhere(key, flow, family) : result;
+	return result == TABLE_DONE ? result : flow_find_elsewhere(key, flow, family);
 }
 
 /* The same in passing: one of the table before stays there, and has no location here. */
@@ -721,7 +732,7 @@ static __always_inline enum table_result flow_peek(const union any_tuple *key, s
 {
 	enum table_result result = flow_find_home(key, flow, family);
 
-	if (result == TABLE_ABSENT)
+	if (result != TABLE_DONE)
 		result = flow_find_here(key, flow, family);
 	if (result != TABLE_ABSENT || !RETIRED_BUCKETS(family))
 		return result;
@@ -817,6 +828,28 @@ static __always_inline void flow_twin_key(union any_tuple *twin, const void *key
 	*tuple_src_port(twin, family) = *flow_dst_port(flow, family);
 	*tuple_dst_port(twin, family) = *flow_src_port(flow, family);
 	*tuple_protocol(twin, family) = *tuple_protocol((void *)key, family);
+}
+
+/* The same in the place of the answer itself, which is no more: the stack is short. */
+static __always_inline union any_tuple *flow_answer_to_twin_key(const void *key,
+								union any_flow *flow, int family)
+{
+	union any_tuple *twin = (union any_tuple *)flow;
+	__u32 ports = flow_ports(flow, family);
+
+	if (family == FAMILY_IPV4) {
+		flow->words[0] = flow->words[0] << 32 | flow->words[0] >> 32;
+	} else {
+		for (int i = 0; i < 2; i++) {
+			__u64 word = flow->words[i];
+
+			flow->words[i] = flow->words[2 + i];
+			flow->words[2 + i] = word;
+		}
+	}
+	tuple_set_tail(twin, ports << 16 | ports >> 16, *tuple_protocol((void *)key, family),
+		       family);
+	return twin;
 }
 
 /*
@@ -923,42 +956,16 @@ static __always_inline void flow_remove_twin(const union any_tuple *twin,
 		retired_remove(twin, family);
 }
 
-static __always_inline int flow_remove_pair_of(const union any_tuple *key, struct flow *flow,
-					       int family)
-{
-	union any_tuple twin;
-
-	if (!key || !flow)
-		return 0;
-	if (flow_remove_found(key, flow->location, flow->meta, family) != TABLE_DONE)
-		return 0;
-	flow_twin_key(&twin, key, &flow->answer, family);
-	flow_remove_twin(&twin, key, family);
-	return 0;
-}
-
-__weak int flow_remove_pair4(const union any_tuple *key, struct flow *flow)
-{
-	return flow_remove_pair_of(key, flow, FAMILY_IPV4);
-}
-
-__weak int flow_remove_pair6(const union any_tuple *key, struct flow *flow)
-{
-	return flow_remove_pair_of(key, flow, FAMILY_IPV6);
-}
-
 /*
- * Removes both directions of what was found; nothing, if another CPU was faster: a flow that
+ * Removes both directions of what was found, whose copy is used up; nothing, if another CPU was faster: a flow that
  * was made meanwhile is not the one that the caller wants to be rid of. Two CPUs that find
  * the same closed flow must not both come to own its tuple.
  */
 static __always_inline void flow_remove_pair(const union any_tuple *key, struct flow *flow,
 					     int family)
 {
-	if (family == FAMILY_IPV4)
-		flow_remove_pair4(key, flow);
-	else
-		flow_remove_pair6(key, flow);
+	if (flow_remove_found(key, flow->location, flow->meta, family) == TABLE_DONE)
+		flow_remove_twin(flow_answer_to_twin_key(key, &flow->answer, family), key, family);
 }
 
 /* What the translation adds to checksums: new words less old ones. */

@@ -63,19 +63,23 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
  * stamp of no epoch afterwards there is a route but no neighbour yet: scratch->route is for
  * ctx_resolve. REASON_COUNT: found.
  */
-static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
-					    union any_flow *flow, __u32 stamp,
-					    struct scratch *scratch, int family)
+static __always_inline int hop_find_of(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+				      __u32 stamp, int family)
 {
+	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const int shared = hops_are_shared(stamp, family);
-	struct bpf_fib_lookup *route = &scratch->route;
-	struct flow_body *body = flow_body(flow, family);
+	struct bpf_fib_lookup *route;
+	struct flow_body *body;
 	struct device *device;
 	__u32 ifindex;
 	long error;
 
+	if (!packet || !flow || !scratch)
+		return REASON_TABLE_BUSY;
 	if (shared && hop_recall(ctx, packet, flow, stamp, scratch, family))
 		return REASON_COUNT;
+	route = &scratch->route;
+	body = flow_body(flow, family);
 	error = route_lookup(ctx, packet, flow, route, family);
 	body->stamp = stamp & STAMP_SLOT_MASK;
 	if (error == BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -94,6 +98,36 @@ static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
 	if (shared)
 		hop_remember(ctx, packet, flow, scratch, family);
 	return REASON_COUNT;
+}
+
+__weak int CTX_GLOBAL(hop_find4)(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+				__u32 stamp)
+{
+	return hop_find_of(ctx, packet, flow, stamp, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(hop_find6)(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+				__u32 stamp)
+{
+	return hop_find_of(ctx, packet, flow, stamp, FAMILY_IPV6);
+}
+
+static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
+					    union any_flow *flow, __u32 stamp, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(hop_find4)(ctx, packet, flow, stamp) :
+				       CTX_GLOBAL(hop_find6)(ctx, packet, flow, stamp);
+}
+
+/* The route is known, in scratch->route, its neighbour is not. */
+__weak int CTX_GLOBAL(resolve)(ctx_t *ctx)
+{
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+
+	if (!scratch)
+		return drop(ctx, REASON_REWRITE_FAILED);
+	count(ctx, REASON_RESOLVING);
+	return ctx_resolve(ctx, &scratch->route);
 }
 
 static __always_inline int send(ctx_t *ctx, const struct next_hop *hop)
@@ -150,14 +184,14 @@ static __always_inline int note_of(ctx_t *ctx, struct packet *packet, struct flo
 	return 0;
 }
 
-static __noinline int note4(ctx_t *ctx, struct packet *packet, struct flow *flow)
+__weak int CTX_GLOBAL(note4)(ctx_t *ctx, struct packet *packet, struct flow *flow)
 {
-	return note_of(ctx, packet, flow, FAMILY_IPV4);
+	return packet && flow ? note_of(ctx, packet, flow, FAMILY_IPV4) : 0;
 }
 
-static __noinline int note6(ctx_t *ctx, struct packet *packet, struct flow *flow)
+__weak int CTX_GLOBAL(note6)(ctx_t *ctx, struct packet *packet, struct flow *flow)
 {
-	return note_of(ctx, packet, flow, FAMILY_IPV6);
+	return packet && flow ? note_of(ctx, packet, flow, FAMILY_IPV6) : 0;
 }
 
 static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
@@ -172,19 +206,24 @@ static __always_inline void note(ctx_t *ctx, struct packet *packet, struct flow 
 	if ((meta_seen(flow->meta) & seen) == seen)
 		return;
 	if (family == FAMILY_IPV4)
-		note4(ctx, packet, flow);
+		CTX_GLOBAL(note4)(ctx, packet, flow);
 	else
-		note6(ctx, packet, flow);
+		CTX_GLOBAL(note6)(ctx, packet, flow);
 }
 
 /* Once a slot and flow, and after each change of the epoch: finds the next hop again, notes
  * the time, and sees to it that the other direction is still there. */
-static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, struct flow *flow,
-					 __u32 stamp, struct scratch *scratch, int family)
+static __always_inline int renew_of(ctx_t *ctx, struct packet *packet, struct flow *flow,
+				    __u32 stamp, int family)
 {
-	__u32 before = flow_body(&flow->answer, family)->stamp;
-	enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
+	struct scratch *scratch = scratch_of(CTX_HOOK);
+	enum reason reason;
+	__u32 before;
 
+	if (!packet || !flow || !scratch)
+		return REASON_TABLE_BUSY;
+	before = flow_body(&flow->answer, family)->stamp;
+	reason = hop_find(ctx, packet, &flow->answer, stamp, family);
 	if (flow_body(&flow->answer, family)->stamp == before)
 		return reason;
 	if (seen_reset(meta_seen(flow->meta)) && !(packet->tcp_flags & TCP_RST))
@@ -195,6 +234,23 @@ static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, stru
 	return reason;
 }
 
+__weak int CTX_GLOBAL(renew4)(ctx_t *ctx, struct packet *packet, struct flow *flow, __u32 stamp)
+{
+	return renew_of(ctx, packet, flow, stamp, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(renew6)(ctx_t *ctx, struct packet *packet, struct flow *flow, __u32 stamp)
+{
+	return renew_of(ctx, packet, flow, stamp, FAMILY_IPV6);
+}
+
+static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					 __u32 stamp, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(renew4)(ctx, packet, flow, stamp) :
+				       CTX_GLOBAL(renew6)(ctx, packet, flow, stamp);
+}
+
 enum {
 	FITS = 100, /* no program's return value */
 	GSO_BY_FRAGMENTS = 0xffff,
@@ -202,12 +258,15 @@ enum {
 
 /* A packet that is longer than the MTU: FITS, if a device will cut it into segments that are
  * not, or the program's return value. */
-static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+static __always_inline int oversize_of(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
-	__u32 l4 = packet->l4_offset;
 	const __u8 *data_offset;
 	__u32 header = 8;
+	__u32 l4;
 
+	if (!packet)
+		return CTX_DROP;
+	l4 = packet->l4_offset;
 	if (ctx_is_gso(ctx) && l4 <= MAX_HEADERS * 4) {
 		if (*tuple_protocol(&packet->tuple, family) == IPPROTO_TCP) {
 			data_offset = ctx_at(ctx, l4 + 12, 1);
@@ -219,6 +278,22 @@ static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu
 			return FITS;
 	}
 	return too_big(ctx, packet, mtu, family);
+}
+
+__weak int CTX_GLOBAL(oversize4)(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(oversize6)(ctx_t *ctx, struct packet *packet, __u32 mtu)
+{
+	return oversize_of(ctx, packet, mtu, FAMILY_IPV6);
+}
+
+static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(oversize4)(ctx, packet, mtu) :
+				       CTX_GLOBAL(oversize6)(ctx, packet, mtu);
 }
 
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
@@ -241,14 +316,19 @@ static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
 
 /* What is more to some packets, once their flow is known and its next hop has been looked up
  * if need be; and the end of those that have gone far enough. */
-static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
-					   union any_flow *flow, int family)
+static __always_inline int forward_unusual_of(ctx_t *ctx, struct packet *packet,
+					      union any_flow *flow, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
-	struct flow_body *body = flow_body(flow, family);
-	const int unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
-	const __u8 kind = *packet_kind(packet, family);
+	struct flow_body *body;
+	int unresolved;
+	__u8 kind;
 
+	if (!packet || !flow)
+		return CTX_DROP;
+	body = flow_body(flow, family);
+	unresolved = !(body->stamp & ~STAMP_SLOT_MASK);
+	kind = *packet_kind(packet, family);
 	if (kind == PACKET_PLAIN || rewrite_ttl(ctx, family) <= 1) {
 		/* The stack tells the pod, and sends it no further. */
 		if (config.network_model && packet->from_pod && body->flags & FLOW_MASQUERADE)
@@ -272,32 +352,38 @@ static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
 		return drop(ctx, REASON_REWRITE_FAILED);
 	if (kind & PACKET_FIRST_FRAGMENT)
 		fragment_remember(packet, &scratch->fragment_key, family);
-	if (unresolved) {
-		count(ctx, REASON_RESOLVING);
-		return ctx_resolve(ctx, &scratch->route);
-	}
+	if (unresolved)
+		return CTX_GLOBAL(resolve)(ctx);
 	return send(ctx, &body->next_hop);
 }
 
-static __noinline int forward_unusual4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+__weak int CTX_GLOBAL(forward_unusual4)(ctx_t *ctx, struct packet *packet, union any_flow *flow)
 {
-	return forward_unusual(ctx, packet, flow, FAMILY_IPV4);
+	return forward_unusual_of(ctx, packet, flow, FAMILY_IPV4);
 }
 
-static __noinline int forward_unusual6(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+__weak int CTX_GLOBAL(forward_unusual6)(ctx_t *ctx, struct packet *packet, union any_flow *flow)
 {
-	return forward_unusual(ctx, packet, flow, FAMILY_IPV6);
+	return forward_unusual_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
+					   union any_flow *flow, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(forward_unusual4)(ctx, packet, flow) :
+				       CTX_GLOBAL(forward_unusual6)(ctx, packet, flow);
 }
 
 /* An unusual packet to the node's own stack. REASON_COUNT: done. */
-static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *packet,
-					     union any_flow *flow, int family)
+static __always_inline int rewrite_for_stack_of(ctx_t *ctx, struct packet *packet,
+						union any_flow *flow, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
-	const __u8 kind = *packet_kind(packet, family);
+	__u8 kind;
 
-	if (!scratch)
+	if (!packet || !flow || !scratch)
 		return REASON_REWRITE_FAILED;
+	kind = *packet_kind(packet, family);
 	if (kind == (PACKET_FIRST_FRAGMENT | PACKET_SCTP) &&
 	    tuple_ports(&packet->tuple, family) != flow_ports(flow, family))
 		return REASON_SCTP_FRAGMENT;
@@ -308,14 +394,21 @@ static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *
 	return REASON_COUNT;
 }
 
-static __noinline int rewrite_for_stack4(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+__weak int CTX_GLOBAL(rewrite_for_stack4)(ctx_t *ctx, struct packet *packet, union any_flow *flow)
 {
-	return rewrite_for_stack(ctx, packet, flow, FAMILY_IPV4);
+	return rewrite_for_stack_of(ctx, packet, flow, FAMILY_IPV4);
 }
 
-static __noinline int rewrite_for_stack6(ctx_t *ctx, struct packet *packet, union any_flow *flow)
+__weak int CTX_GLOBAL(rewrite_for_stack6)(ctx_t *ctx, struct packet *packet, union any_flow *flow)
 {
-	return rewrite_for_stack(ctx, packet, flow, FAMILY_IPV6);
+	return rewrite_for_stack_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *packet,
+						     union any_flow *flow, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(rewrite_for_stack4)(ctx, packet, flow) :
+				       CTX_GLOBAL(rewrite_for_stack6)(ctx, packet, flow);
 }
 
 /*
@@ -340,13 +433,15 @@ static __always_inline int translate_in_place(ctx_t *ctx, struct packet *packet,
 				 &scratch->reservation.reverse, family);
 		flow_store_hop(&packet->tuple, flow, family);
 	}
-	failed = family == FAMILY_IPV4 ? rewrite_for_stack4(ctx, packet, &flow->answer) :
-					 rewrite_for_stack6(ctx, packet, &flow->answer);
+	failed = rewrite_for_stack(ctx, packet, &flow->answer, family);
 	return failed == REASON_COUNT ? pass(ctx, reason) : drop(ctx, failed);
 }
 
-static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+static __always_inline int deliver_of(ctx_t *ctx, struct packet *packet, struct flow *flow,
+				      int family)
 {
+	if (!packet || !flow)
+		return CTX_DROP;
 	/* The reply of an endpoint here does not come in from anywhere. */
 	if ((flow_body(&flow->answer, family)->flags & (FLOW_REPLY | FLOW_MASQUERADE)) ==
 	    FLOW_REPLY)
@@ -356,29 +451,41 @@ static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flo
 	return translate_in_place(ctx, packet, flow, REASON_DELIVERED, family);
 }
 
+__weak int CTX_GLOBAL(deliver4)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return deliver_of(ctx, packet, flow, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(deliver6)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return deliver_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(deliver4)(ctx, packet, flow) :
+				       CTX_GLOBAL(deliver6)(ctx, packet, flow);
+}
+
 /* A packet of a flow, from state to the wire. */
 static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
 	struct flow_body *body = flow_body(&flow->answer, family);
 	__u32 stamp = clock_stamp();
-	struct scratch *scratch = NULL;
 	int unresolved;
 
 	note(ctx, packet, flow, family);
 	if (body->stamp != stamp) {
-		enum reason reason = REASON_TABLE_BUSY;
+		enum reason reason;
 
 		if (body->flags & FLOW_NODE)
 			return deliver(ctx, packet, flow, family);
-		scratch = scratch_of(CTX_HOOK);
-		if (scratch)
-			reason = renew(ctx, packet, flow, stamp, scratch, family);
+		reason = renew(ctx, packet, flow, stamp, family);
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
 	}
 	if (packet->ttl <= 1)
-		return family == FAMILY_IPV4 ? forward_unusual4(ctx, packet, &flow->answer) :
-					       forward_unusual6(ctx, packet, &flow->answer);
+		return forward_unusual(ctx, packet, &flow->answer, family);
 	unresolved = body->stamp != stamp;
 	if (unresolved ? !CTX_CAN_RESOLVE : !ctx_can_send(ctx, body->next_hop.device))
 		return pass(ctx, REASON_TO_TC);
@@ -390,10 +497,8 @@ static __always_inline int forward(ctx_t *ctx, struct packet *packet, struct flo
 	}
 	if (rewrite(ctx, packet, &flow->answer, PLAIN_L4(family), 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
-	if (unresolved && scratch) {
-		count(ctx, REASON_RESOLVING);
-		return ctx_resolve(ctx, &scratch->route);
-	}
+	if (unresolved)
+		return CTX_GLOBAL(resolve)(ctx);
 	return send(ctx, &body->next_hop);
 }
 

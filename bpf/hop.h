@@ -51,6 +51,14 @@ static __always_inline int hop_recall(ctx_t *ctx, struct packet *packet, union a
 	return 1;
 }
 
+/* The same without a call: hop_find's first step, for new connections. */
+static __always_inline int hop_is_known(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					__u32 stamp, struct scratch *scratch, int family)
+{
+	return hops_are_shared(stamp, family) &&
+	       hop_recall(ctx, packet, flow, stamp, scratch, family);
+}
+
 static __always_inline void hop_remember(ctx_t *ctx, struct packet *packet,
 					 union any_flow *flow, struct scratch *scratch,
 					 int family)

@@ -278,15 +278,9 @@ static __always_inline int icmp_rewrite(ctx_t *ctx, struct packet *packet, struc
 static __always_inline enum table_result icmp_find_flow(ctx_t *ctx, struct packet *packet,
 							struct scratch *scratch, int family)
 {
-	enum table_result found;
-
 	if (!icmp_read(ctx, packet, &scratch->icmp, family))
 		return TABLE_ABSENT;
-	found = flow_find_elsewhere_of(&scratch->icmp.answer, &scratch->other, family);
-	/* To take it up, too, the stack is too small here. */
-	return found == TABLE_ABSENT && RETIRED_BUCKETS(family) ?
-		       retired_find(&scratch->icmp.answer, &scratch->other, family) :
-		       found;
+	return flow_find_elsewhere_of(&scratch->icmp.answer, &scratch->other, family);
 }
 
 /* To or from the node's own stack, as translate_in_place does it. */
@@ -314,14 +308,14 @@ static __always_inline int icmp_deliver(ctx_t *ctx, struct packet *packet, struc
 /* Sends an error about a packet of a flow to who sent that packet: the program's return value;
  * ICMP_UNRELATED if the packet is no such error. It says nothing about how the connection
  * fares, so the flow stays as it is. */
-static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int family)
+static __always_inline int icmp_error_of(ctx_t *ctx, struct packet *packet, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	__u32 stamp = clock_stamp();
 	struct flow_body *body;
 	struct flow *flow;
 
-	if (!scratch)
+	if (!packet || !scratch)
 		return ICMP_UNRELATED;
 	flow = &scratch->other;
 	body = flow_body(&flow->answer, family);
@@ -339,7 +333,7 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
 		enum reason reason =
-			hop_find(ctx, packet, &flow->answer, stamp, scratch, family);
+			hop_find(ctx, packet, &flow->answer, stamp, family);
 
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
@@ -348,11 +342,25 @@ static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int fam
 		return pass(ctx, REASON_TO_TC);
 	if (icmp_rewrite(ctx, packet, &scratch->icmp, &flow->answer, 1, family))
 		return drop(ctx, REASON_REWRITE_FAILED);
-	if (body->stamp != stamp) {
-		count(ctx, REASON_RESOLVING);
-		return ctx_resolve(ctx, &scratch->route);
-	}
+	if (body->stamp != stamp)
+		return CTX_GLOBAL(resolve)(ctx);
 	return send(ctx, &body->next_hop);
+}
+
+__weak int CTX_GLOBAL(icmp_error4)(ctx_t *ctx, struct packet *packet)
+{
+	return icmp_error_of(ctx, packet, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(icmp_error6)(ctx_t *ctx, struct packet *packet)
+{
+	return icmp_error_of(ctx, packet, FAMILY_IPV6);
+}
+
+static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int family)
+{
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(icmp_error4)(ctx, packet) :
+				       CTX_GLOBAL(icmp_error6)(ctx, packet);
 }
 
 #endif

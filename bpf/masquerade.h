@@ -94,23 +94,22 @@ static __always_inline int fragment_would_leak_of(ctx_t *ctx, struct packet *pac
 	return bpf_map_lookup_elem(&egress_addresses, &ifindex) != NULL;
 }
 
-/* Functions of their own: their callers have no stack to spare. */
-static __noinline int fragment_would_leak4(ctx_t *ctx, struct packet *packet)
+__weak int CTX_GLOBAL(fragment_would_leak4)(ctx_t *ctx, struct packet *packet)
 {
-	return fragment_would_leak_of(ctx, packet, FAMILY_IPV4);
+	return packet && fragment_would_leak_of(ctx, packet, FAMILY_IPV4);
 }
 
-static __noinline int fragment_would_leak6(ctx_t *ctx, struct packet *packet)
+__weak int CTX_GLOBAL(fragment_would_leak6)(ctx_t *ctx, struct packet *packet)
 {
-	return fragment_would_leak_of(ctx, packet, FAMILY_IPV6);
+	return packet && fragment_would_leak_of(ctx, packet, FAMILY_IPV6);
 }
 
 static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet, int family)
 {
 	if (!config.network_model || !packet->from_pod)
 		return 0;
-	return family == FAMILY_IPV4 ? fragment_would_leak4(ctx, packet) :
-				       fragment_would_leak6(ctx, packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(fragment_would_leak4)(ctx, packet) :
+				       CTX_GLOBAL(fragment_would_leak6)(ctx, packet);
 }
 
 /*

@@ -111,20 +111,20 @@ static __always_inline int unparsed_of(ctx_t *ctx, struct packet *packet, int fa
 	return unserved(ctx, packet, parsed, family);
 }
 
-/* Functions of their own, so that the stack of those packets that are many stays small. */
-static __noinline int unparsed4(ctx_t *ctx, struct packet *packet)
+__weak int CTX_GLOBAL(unparsed4)(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, FAMILY_IPV4);
+	return packet ? unparsed_of(ctx, packet, FAMILY_IPV4) : CTX_DROP;
 }
 
-static __noinline int unparsed6(ctx_t *ctx, struct packet *packet)
+__weak int CTX_GLOBAL(unparsed6)(ctx_t *ctx, struct packet *packet)
 {
-	return unparsed_of(ctx, packet, FAMILY_IPV6);
+	return packet ? unparsed_of(ctx, packet, FAMILY_IPV6) : CTX_DROP;
 }
 
 static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, int family)
 {
-	return family == FAMILY_IPV4 ? unparsed4(ctx, packet) : unparsed6(ctx, packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(unparsed4)(ctx, packet) :
+				       CTX_GLOBAL(unparsed6)(ctx, packet);
 }
 
 /* No frontend has this address, port and protocol: CHOSEN, if it is to be masqueraded; or the
@@ -210,22 +210,22 @@ static __always_inline int fetch_flows_of(struct packet *packet, int family)
 	return 0;
 }
 
-static __noinline int fetch_flows4(struct packet *packet)
+__weak int CTX_GLOBAL(fetch_flows4)(struct packet *packet)
 {
-	return fetch_flows_of(packet, FAMILY_IPV4);
+	return packet ? fetch_flows_of(packet, FAMILY_IPV4) : 0;
 }
 
-static __noinline int fetch_flows6(struct packet *packet)
+__weak int CTX_GLOBAL(fetch_flows6)(struct packet *packet)
 {
-	return fetch_flows_of(packet, FAMILY_IPV6);
+	return packet ? fetch_flows_of(packet, FAMILY_IPV6) : 0;
 }
 
 static __always_inline void fetch_flows(struct packet *packet, int family)
 {
 	if (family == FAMILY_IPV4)
-		fetch_flows4(packet);
+		CTX_GLOBAL(fetch_flows4)(packet);
 	else
-		fetch_flows6(packet);
+		CTX_GLOBAL(fetch_flows6)(packet);
 }
 
 static __always_inline int is_opening(const struct packet *packet)
@@ -354,40 +354,40 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	return CHOSEN;
 }
 
-/* Functions of their own: what they need of the stack is not needed with what follows. */
-static __noinline int open4(ctx_t *ctx, struct packet *packet)
+/* What they need of the stack is not needed with what follows. */
+__weak int CTX_GLOBAL(open4)(ctx_t *ctx, struct packet *packet)
 {
-	return open_of(ctx, packet, FAMILY_IPV4);
+	return packet ? open_of(ctx, packet, FAMILY_IPV4) : CTX_DROP;
 }
 
-static __noinline int open6(ctx_t *ctx, struct packet *packet)
+__weak int CTX_GLOBAL(open6)(ctx_t *ctx, struct packet *packet)
 {
-	return open_of(ctx, packet, FAMILY_IPV6);
+	return packet ? open_of(ctx, packet, FAMILY_IPV6) : CTX_DROP;
 }
 
-/* The flow of a new connection; or 0, and the program's return value in *verdict. */
-static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
-					  int *verdict, int family)
+/* Makes the connection that is in scratch->connection. CHOSEN: *flow is its flow; or the
+ * program's return value. */
+static __always_inline int connect_of(ctx_t *ctx, struct packet *packet, struct flow *flow,
+				      int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
+	const __u32 stamp = clock_stamp();
 	struct connection *connection;
 	enum reason reason;
 
-	*verdict = CTX_DROP;
-	if (!scratch)
-		return 0;
-	*verdict = family == FAMILY_IPV4 ? open4(ctx, packet) : open6(ctx, packet);
-	if (*verdict != CHOSEN)
-		return 0;
+	if (!packet || !flow || !scratch)
+		return CTX_DROP;
 	connection = &scratch->connection;
 	__builtin_memset(&flow->answer, 0, sizeof(flow->answer));
 	addr_copy(flow_src(&flow->answer, family), connection->src_be, family);
 	addr_copy(flow_dst(&flow->answer, family), connection->dst_be, family);
 	if (connection->flags & FLOW_NODE) {
-		flow_body(&flow->answer, family)->stamp = clock_slot();
+		flow_body(&flow->answer, family)->stamp = stamp & STAMP_SLOT_MASK;
 		reason = REASON_COUNT;
 	} else {
-		reason = hop_find(ctx, packet, &flow->answer, clock_stamp(), scratch, family);
+		reason = REASON_COUNT;
+		if (!hop_is_known(ctx, packet, &flow->answer, stamp, scratch, family))
+			reason = hop_find(ctx, packet, &flow->answer, stamp, family);
 	}
 	if (config.network_model && connection->masquerade) {
 		reason = masquerade_source(scratch, flow_body(&flow->answer, family), reason,
@@ -398,10 +398,32 @@ static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, str
 		reason = nat_make_flows(ctx, packet, scratch, flow, family);
 	if (reason == REASON_COUNT) {
 		count_connection(connection->service_id);
-		return 1;
+		return CHOSEN;
 	}
-	*verdict = reason == REASON_NOT_OURS ? pass(ctx, reason) : drop(ctx, reason);
-	return 0;
+	return reason == REASON_NOT_OURS ? pass(ctx, reason) : drop(ctx, reason);
+}
+
+__weak int CTX_GLOBAL(connect4)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return connect_of(ctx, packet, flow, FAMILY_IPV4);
+}
+
+__weak int CTX_GLOBAL(connect6)(ctx_t *ctx, struct packet *packet, struct flow *flow)
+{
+	return connect_of(ctx, packet, flow, FAMILY_IPV6);
+}
+
+/* CHOSEN: *flow is that of a new connection; or the program's return value. */
+static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
+					  int family)
+{
+	int verdict = family == FAMILY_IPV4 ? CTX_GLOBAL(open4)(ctx, packet) :
+					      CTX_GLOBAL(open6)(ctx, packet);
+
+	if (verdict != CHOSEN)
+		return verdict;
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(connect4)(ctx, packet, flow) :
+				       CTX_GLOBAL(connect6)(ctx, packet, flow);
 }
 
 /* Whether the flow's endpoint is still one of the node's backends. */
@@ -480,8 +502,11 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 		flow_remove_pair(&packet.tuple, &flow, family);
 		found = TABLE_ABSENT;
 	}
-	if (found == TABLE_ABSENT && !new_connection(ctx, &packet, &flow, &verdict, family))
-		return verdict;
+	if (found == TABLE_ABSENT) {
+		verdict = new_connection(ctx, &packet, &flow, family);
+		if (verdict != CHOSEN)
+			return verdict;
+	}
 	return forward(ctx, &packet, &flow, family);
 }
 

@@ -114,13 +114,14 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	const __u32 room = header + sizeof(struct icmp_header);
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const __u32 refused = ctx_len(ctx);
-	__u32 quoted = packet->ip_len;
+	__u32 quoted;
 	struct ethhdr *ethernet;
 	__u32 *quote;
 	void *at;
 
-	if (!scratch)
+	if (!packet || !scratch)
 		return drop(ctx, REASON_REWRITE_FAILED);
+	quoted = packet->ip_len;
 	if (!refusal_allowed(&scratch->refusals))
 		return drop(ctx, REASON_REFUSAL_RATE_LIMITED);
 	quote = scratch->quote;
@@ -149,24 +150,33 @@ static __always_inline int refuse_of(ctx_t *ctx, struct packet *packet, __u16 ty
 	return ctx_send(ctx, ctx_ifindex(ctx));
 }
 
-/* Functions of their own: several steps end with them. `what`: type and code. */
-static __noinline int refuse4(ctx_t *ctx, struct packet *packet, __u32 what, __be32 rest_be,
-			      __u32 reason)
+/* Several steps end with them. `what`: type and code. */
+__weak int CTX_GLOBAL(refuse4)(ctx_t *ctx, struct packet *packet, __u32 what, __be32 rest_be,
+			       __u32 reason)
 {
 	return refuse_of(ctx, packet, what, rest_be, reason, FAMILY_IPV4);
 }
 
-static __noinline int refuse6(ctx_t *ctx, struct packet *packet, __u32 what, __be32 rest_be,
-			      __u32 reason)
+__weak int CTX_GLOBAL(refuse6)(ctx_t *ctx, struct packet *packet, __u32 what, __be32 rest_be,
+			       __u32 reason)
 {
 	return refuse_of(ctx, packet, what, rest_be, reason, FAMILY_IPV6);
+}
+
+static __always_inline int refuse(ctx_t *ctx, struct packet *packet, __u16 what, __be32 rest_be,
+				  enum reason reason, int family)
+{
+	return family == FAMILY_IPV4 ?
+		       CTX_GLOBAL(refuse4)(ctx, packet, what, rest_be, reason) :
+		       CTX_GLOBAL(refuse6)(ctx, packet, what, rest_be, reason);
 }
 
 /* Nobody is there: the sender is told so at once. */
 static __always_inline int reject(ctx_t *ctx, struct packet *packet, enum reason reason, int family)
 {
-	return family == FAMILY_IPV4 ? refuse4(ctx, packet, PORT_UNREACHABLE_IPV4, 0, reason)
-				     : refuse6(ctx, packet, PORT_UNREACHABLE_IPV6, 0, reason);
+	return refuse(ctx, packet,
+		      family == FAMILY_IPV4 ? PORT_UNREACHABLE_IPV4 : PORT_UNREACHABLE_IPV6, 0,
+		      reason, family);
 }
 
 /*
@@ -180,11 +190,11 @@ static __always_inline int too_big(ctx_t *ctx, struct packet *packet, __u32 mtu,
 	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
 		return drop(ctx, REASON_FRAGMENT);
 	if (family == FAMILY_IPV4)
-		return refuse4(ctx, packet, FRAGMENTATION_NEEDED, __builtin_bswap32(mtu),
-			       REASON_TOO_BIG);
+		return refuse(ctx, packet, FRAGMENTATION_NEEDED, __builtin_bswap32(mtu),
+			      REASON_TOO_BIG, family);
 	if (mtu < IPV6_MIN_MTU)
 		mtu = IPV6_MIN_MTU;
-	return refuse6(ctx, packet, PACKET_TOO_BIG, __builtin_bswap32(mtu), REASON_TOO_BIG);
+	return refuse(ctx, packet, PACKET_TOO_BIG, __builtin_bswap32(mtu), REASON_TOO_BIG, family);
 }
 
 #endif

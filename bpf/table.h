@@ -399,32 +399,40 @@ static __always_inline table_location table_search(void *map, const __u64 *key,
 
 /*
  * Copies an entry's answer. TABLE_DONE: `answer` and *meta are whole and were the key's at
- * one moment. TABLE_ABSENT: the entry is not (or no longer) the key's. TABLE_BUSY.
+ * one moment. TABLE_ABSENT: the entry is not (or no longer) the key's. TABLE_BUSY: it was being
+ * written.
  */
+static __always_inline enum table_result table_copy_once(void *entry, const __u64 *key,
+							 __u32 *meta, __u64 *answer,
+							 const struct table_shape shape)
+{
+	const __u32 answer_words = shape.entry_size / 8 - shape.key_words;
+	const __u64 *words = entry;
+	__u32 *again = table_meta(entry, shape);
+	__u64 read;
+
+	if (!table_matches_read(entry, key, meta, &read, shape))
+		return TABLE_ABSENT;
+	if (*meta & TABLE_VERSION_ODD)
+		return TABLE_BUSY;
+	table_after(words, *meta);
+	for (__u32 i = 0; i < answer_words; i++) {
+		answer[i] = table_load64(&words[shape.key_words + i]);
+		read |= answer[i];
+	}
+	table_after(again, read);
+	return (table_load32(again) ^ *meta) & TABLE_VERSION_MASK ? TABLE_BUSY : TABLE_DONE;
+}
+
+/* The same, and not for the first writer it meets TABLE_BUSY. */
 static __always_inline enum table_result table_copy(void *entry, const __u64 *key, __u32 *meta,
 						    __u64 *answer, const struct table_shape shape)
 {
-	const __u32 answer_words = shape.entry_size / 8 - shape.key_words;
+	enum table_result result = TABLE_BUSY;
 
-	for (__u32 tries = 0; tries < TABLE_READ_TRIES; tries++) {
-		const __u64 *words = entry;
-		__u32 *again = table_meta(entry, shape);
-		__u64 read;
-
-		if (!table_matches_read(entry, key, meta, &read, shape))
-			return TABLE_ABSENT;
-		if (*meta & TABLE_VERSION_ODD)
-			continue;
-		table_after(words, *meta);
-		for (__u32 i = 0; i < answer_words; i++) {
-			answer[i] = table_load64(&words[shape.key_words + i]);
-			read |= answer[i];
-		}
-		table_after(again, read);
-		if (!((table_load32(again) ^ *meta) & TABLE_VERSION_MASK))
-			return TABLE_DONE;
-	}
-	return TABLE_BUSY;
+	for (__u32 tries = 0; tries < TABLE_READ_TRIES && result == TABLE_BUSY; tries++)
+		result = table_copy_once(entry, key, meta, answer, shape);
+	return result;
 }
 
 /* ---- locks ------------------------------------------------------------------------ */

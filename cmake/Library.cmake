@@ -14,6 +14,7 @@ function(maglane_precompile set)
 endfunction()
 maglane_precompile(library)
 maglane_precompile(test HEADERS <gtest/gtest.h> <gmock/gmock.h> LINK GTest::gtest GTest::gmock)
+target_compile_options(maglane_precompiled_test PRIVATE ${MAGLANE_TEST_FLAGS})
 maglane_precompile(command HEADERS <CLI/CLI.hpp> LINK CLI11::CLI11)
 
 # maglane_use_precompiled(NAME SET): not for a target with C sources.
@@ -45,10 +46,14 @@ function(maglane_test name label)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main maglane_warnings)
+  target_compile_options(${name} PRIVATE ${MAGLANE_TEST_FLAGS})
   maglane_use_precompiled(${name} test)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 900
     ENVIRONMENT "GTEST_OUTPUT=xml:${CMAKE_BINARY_DIR}/reports/${name}.xml")
+  if(label STREQUAL kernel)  # the verifier takes its time: these first, so that no long one comes last
+    set_tests_properties(${name} PROPERTIES COST 100)
+  endif()
 endfunction()
 
 # maglane_fuzzer(NAME SOURCES... LINK targets... CORPUS dir): with MAGLANE_FUZZ a libFuzzer

@@ -6,7 +6,7 @@
 namespace maglane {
 namespace {
 
-double seconds(StatusBoard::Clock::duration d) {
+double in_seconds(StatusBoard::Clock::duration d) {
   return std::chrono::duration<double>(d).count();
 }
 
@@ -20,7 +20,7 @@ void StatusBoard::update(const std::function<void(v1::Status&)>& change) {
 void StatusBoard::note_update(Clock::duration took) {
   std::lock_guard lock(mutex_);
   status_.set_updates(status_.updates() + 1);
-  status_.set_last_update_milliseconds(seconds(took) * 1000);
+  status_.set_last_update_milliseconds(in_seconds(took) * 1000);
   last_update_ = Clock::now();
 }
 
@@ -40,8 +40,8 @@ v1::Status StatusBoard::read() const {
   std::lock_guard lock(mutex_);
   v1::Status status = status_;
   status.set_agent_running(true);
-  status.set_uptime_seconds(seconds(Clock::now() - started_));
-  if (status.updates() > 0) status.set_last_update_seconds_ago(seconds(Clock::now() - last_update_));
+  status.set_uptime_seconds(in_seconds(Clock::now() - started_));
+  if (status.updates() > 0) status.set_last_update_seconds_ago(in_seconds(Clock::now() - last_update_));
   return status;
 }
 

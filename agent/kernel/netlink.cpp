@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -38,6 +39,22 @@ int feed(const nlmsghdr* message, void* data) {
   return MNL_CB_OK;
 }
 
+// Of what a request of this kind begins with, the family first. The kernel's log complains of more.
+size_t header_size(uint16_t type) {
+  switch (type) {
+    case RTM_GETLINK:
+      return sizeof(ifinfomsg);
+    case RTM_GETADDR:
+      return sizeof(ifaddrmsg);
+    case RTM_GETNEIGH:
+      return sizeof(ndmsg);
+    case RTM_GETRULE:
+      return sizeof(fib_rule_hdr);
+    default:
+      return sizeof(rtmsg);
+  }
+}
+
 // Reads one kind of object whole. The dump socket is apart from the one for events, so that
 // answers and notifications do not mix. Returns 0 or an errno; EINTR: it changed meanwhile.
 int dump(mnl_socket* socket, uint16_t type, NetworkModel& model) {
@@ -46,8 +63,7 @@ int dump(mnl_socket* socket, uint16_t type, NetworkModel& model) {
   request->nlmsg_type = type;
   request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request->nlmsg_seq = type;
-  // Every one of these requests begins with the family; the longest is ifinfomsg.
-  mnl_nlmsg_put_extra_header(request, type == RTM_GETROUTE ? sizeof(rtmsg) : sizeof(ifinfomsg));
+  mnl_nlmsg_put_extra_header(request, header_size(type));
   if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0) return errno;
   Sink sink{&model};
   bool interrupted = false;

@@ -221,7 +221,7 @@ bool equal(const FrontendPlan& a, const FrontendPlan& b) {
 }
 
 template <typename T>
-bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+bool same_elements(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
@@ -232,7 +232,7 @@ bool equal(const ServicePlan& a, const ServicePlan& b) {
   const auto same_frontend = [](const FrontendPlan& x, const FrontendPlan& y) { return equal(x, y); };
   const auto same = [&](const ServicePortPlan& x, const ServicePortPlan& y) {
     return x.id == y.id && std::memcmp(&x.info, &y.info, sizeof x.info) == 0 &&
-           same_bytes(x.source_ranges, y.source_ranges) && same_bytes(x.serving, y.serving) &&
+           same_elements(x.source_ranges, y.source_ranges) && same_elements(x.serving, y.serving) &&
            std::equal(x.frontends.begin(), x.frontends.end(), y.frontends.begin(), y.frontends.end(),
                       same_frontend);
   };

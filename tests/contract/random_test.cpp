@@ -39,11 +39,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Run {
+struct Extent {
   uint64_t seed = 1;
   std::chrono::seconds seconds{0};
   int plays = 150;  // of a seed
-} run;
+} extent;
 
 DataPlane& native_plane() {
   static const auto plane = make_native_data_plane();
@@ -195,20 +195,20 @@ void play(const World& world, bool tc_only, bool spoil) {
 
 // Seed after seed, for as long as was asked for.
 void check(const char* name, void (*property)(const World&, bool)) {
-  const auto end = Clock::now() + run.seconds / 2;
+  const auto end = Clock::now() + extent.seconds / 2;
   rc::detail::TestMetadata metadata;
   metadata.id = metadata.description = name;
-  for (uint64_t seed = run.seed;; ++seed) {
+  for (uint64_t seed = extent.seed;; ++seed) {
     rc::detail::TestParams params;
     params.seed = seed;
-    params.maxSuccess = run.plays;
+    params.maxSuccess = extent.plays;
     const auto result = rc::detail::checkTestable(property, metadata, params);
     std::ostringstream text;
     rc::detail::printResultMessage(result, text);
     ASSERT_TRUE(result.is<rc::detail::SuccessResult>())
         << text.str() << "\nThe same again: contract_random --gtest_filter=*." << name << " --seed " << seed;
     if (Clock::now() >= end) break;
-    if (seed % 10 == 0) std::cout << fmt::format("{}: {} plays\n", name, (seed - run.seed + 1) * run.plays) << std::flush;
+    if (seed % 10 == 0) std::cout << fmt::format("{}: {} plays\n", name, (seed - extent.seed + 1) * extent.plays) << std::flush;
   }
 }
 
@@ -227,9 +227,9 @@ bool take_options(int argc, char** argv) {
     const uint64_t value = std::strtoull(argv[i + 1], &end, 10);
     if (*end || end == argv[i + 1]) return false;
     if (option == "--seconds")
-      run.seconds = std::chrono::seconds(value);
+      extent.seconds = std::chrono::seconds(value);
     else if (option == "--seed")
-      run.seed = value;
+      extent.seed = value;
     else
       return false;
   }

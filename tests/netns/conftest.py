@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lab of its own for each run, named after this process, and agents in every XDP mode."""
+"""A lab of its own for each run, named after this process, and agents in every XDP mode. With xdist (-n 3)
+each of its workers is such a process; they share a run's tests by file and mode."""
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -17,6 +19,11 @@ ONLY = {pod: (number, 31000 + number) for number, pod in enumerate(manifests.WEB
 VOID = (20, 31020)  # address and node port of a service without endpoints
 WEB = (30, 31030)   # of a service of all pods
 TWIN = 31           # address of a second service of pod-b1 alone
+
+AGENT_FLAGS = ("--flow-bits-interval", "1")  # of every agent; whoever restarts one with more brings it back with these
+
+# Of half a minute and more, the longest first: a worker that begins one last is waited for.
+LONG = ("test_traces", "test_policies", "test_restarts", "test_masquerade", "test_uplinks")
 
 
 def base_manifests(directory):
@@ -45,13 +52,39 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("mode", modes, indirect=True, scope="session")
 
 
+def group_of(nodeid, modes):
+    """(mode, file): what is tested by one worker. All of it in one mode, since changing it restarts the agents."""
+    words = re.split(r"[\[\]-]", nodeid)
+    mode = next((word for word in reversed(words) if word in modes), modes[0])
+    return mode, pathlib.PurePath(nodeid.split("::")[0]).stem
+
+
+def order_of(nodeid, modes):
+    """All of a mode before the next one, in each worker."""
+    mode, file = group_of(nodeid, modes)
+    return modes.index(mode), LONG.index(file) if file in LONG else len(LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModeAndFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "-".join(group_of(nodeid, config.getoption("--xdp-modes").split(",")))
+
+    return ByModeAndFile(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
     """What does not depend on the XDP mode is tested in the first one alone."""
-    first = config.getoption("--xdp-modes").split(",")[0]
+    modes = config.getoption("--xdp-modes").split(",")
+    first = modes[0]
     again = [item for item in items if item.get_closest_marker("any_mode") and hasattr(item, "callspec")
              and item.callspec.params.get("mode", first) != first]
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in again]
+    items.sort(key=lambda item: order_of(item.nodeid, modes))
     for item in items:  # into the report, where tools/contract finds them
         points = {point for marker in item.iter_markers("conformance") for point in marker.args}
         if points:
@@ -60,6 +93,12 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that fixtures clean up
+
+
+def pytest_unconfigure(config):
+    """A worker that takes long to end, or hangs, is killed."""
+    if config.getoption("numprocesses", None):
+        remove_abandoned_labs()
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +131,7 @@ def directory(bare_lab, tmp_path_factory):
 @pytest.fixture(scope="session")
 def lab(bare_lab, mode, directory):
     """The lab with an agent on each node, all in one XDP mode."""
-    bare_lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path,
-                     "--", "--flow-bits-interval", "1")
+    bare_lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path, "--", *AGENT_FLAGS)
     yield bare_lab
     bare_lab.command("agents", "down")
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import traces
+from conftest import AGENT_FLAGS
 from lab import IPV4, IPV6, NODES, ROOT, address, eventually, node_of
 from marker import Marker
 from test_refusals import refused
@@ -218,7 +219,7 @@ def agents(lab, mode, directory, options):
     """The agents with more flags, for as long as this lasts."""
     def restart(*flags):
         lab.command("agents", "down")
-        lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path, "--", *flags)
+        lab.command("agents", "up", "--xdp", mode, "--manifests", directory.path, "--", *AGENT_FLAGS, *flags)
     if options:
         restart(*(word for option in options for word in f"--{option}".split()))
     try:

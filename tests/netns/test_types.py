@@ -49,7 +49,7 @@ class Opener:
         while not self._stop.is_set() and not self.failures:
             for source, protocol, where in self.questions:
                 try:
-                    self.lab.ask(source, protocol, *where)
+                    self.lab.ask(source, protocol, *where, timeout=10)
                     self.opened += 1
                 except (OSError, AssertionError) as error:
                     self.failures.append(f"{source} to {where} by {protocol} after {self.opened}: {error!r}")

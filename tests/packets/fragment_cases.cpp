@@ -51,7 +51,7 @@ void to_another_node_and_back(Scenario& s) {
   each_sent(s, datagram(s, s.remote(), s.node(port)), datagram(s, s.node(), s.client()));
 }
 
-void between_pods(Scenario& s) {
+void fragments_between_pods(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
   const HostPort pod = s.local(0, 40000);
   each_sent(s, datagram(s, pod, s.vip()), datagram(s, pod, s.other_pod()), kPod0);
@@ -173,7 +173,7 @@ void first_one_without_whole_header(Scenario& s) {
     if (size < s.l4_header()) s.pod(whole.part(0, size)).dropped(REASON_MALFORMED);
 }
 
-void too_long_for_the_next_hop(Scenario& s) {
+void fragments_too_long_for_the_next_hop(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.low_mtu_pod()});
   const Packet whole = datagram(s, s.client(), s.node()).payload_size(3000);
   const Packet out = whole.to(s.low_mtu_pod());
@@ -211,7 +211,7 @@ void atomic_fragment(Scenario& s) {
       .sent(s.answer(s.vip(), pod).fragment(0, false).hop());
 }
 
-void neighbour_that_is_not_known(Scenario& s) {
+void fragments_to_an_unknown_neighbour(Scenario& s) {
   const HostPort endpoint = s.pick("10.1.0.99:8080", "[fd01::99]:8080");
   s.cluster.node_port(s.node(), s.variant.protocol, {endpoint});
   each_sent(s, datagram(s, s.client(), s.node()), datagram(s, s.client(), endpoint));
@@ -243,7 +243,7 @@ std::vector<Case> fragment_cases() {
   return {
       {"fragments_to_a_pod_and_back", to_a_pod_and_back, Case::no_sctp},
       {"fragments_to_another_node_and_back", to_another_node_and_back, Case::no_sctp},
-      {"fragments_between_pods", between_pods, Case::no_sctp},
+      {"fragments_between_pods", fragments_between_pods, Case::no_sctp},
       {"fragments_to_an_endpoint_of_the_node_and_back", to_an_endpoint_of_the_node_and_back, Case::no_sctp},
       {"fragments_later_ones_in_any_order", later_ones_in_any_order, Case::no_sctp},
       {"fragments_before_the_first_one", before_the_first_one},
@@ -254,11 +254,11 @@ std::vector<Case> fragment_cases() {
       {"fragments_are_remembered_for_a_while", remembered_for_a_while, Case::no_sctp},
       {"fragments_whose_flow_is_gone", flow_that_is_gone, Case::no_sctp},
       {"fragments_first_one_without_whole_header", first_one_without_whole_header},
-      {"fragments_too_long_for_the_next_hop", too_long_for_the_next_hop, Case::no_sctp},
+      {"fragments_too_long_for_the_next_hop", fragments_too_long_for_the_next_hop, Case::no_sctp},
       {"fragments_that_have_gone_too_far", that_have_gone_too_far, Case::no_sctp},
       {"fragments_with_options", with_options, Case::no_sctp},
       {"fragments_atomic", atomic_fragment, Case::ipv6_only},
-      {"fragments_neighbour_that_is_not_known", neighbour_that_is_not_known, Case::no_sctp},
+      {"fragments_neighbour_that_is_not_known", fragments_to_an_unknown_neighbour, Case::no_sctp},
       {"fragments_of_sctp", of_sctp, Case::sctp_only},
       {"fragments_of_an_icmp_message", of_an_icmp_message},
   };

@@ -86,7 +86,7 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
   if (runs.size() > 1 && runs[0].reason != REASON_TO_TC && runs[0].reason != result.reason)
     return "XDP passed a packet on with another reason";
   if (packet.quoted()) return check_error(packet, arrival, result);
-  if (packet.is_later_part()) return check_later_fragment(packet, arrival, result);
+  if (packet.is_later_part()) return check_later_fragment(packet, arrival, runs);
   const bool sent = result.verdict == Verdict::redirect || result.verdict == Verdict::transmit;
   const bool forwarded = result.reason == REASON_TRANSMITTED || result.reason == REASON_REDIRECTED ||
                          result.reason == REASON_RESOLVING;
@@ -114,10 +114,9 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     if (as_before && anew != connections_.end()) anew->perhaps_older = true;
     return wrong;
   }
-  const bool may_go = flows_ + 2 >= cluster_.flow_capacity && !known->established(packet.protocol());
-  std::string wrong = check_known(known, reply, packet, arrival, result);
-  if (wrong.empty() || !may_go || runs.size() < 2 || runs[0].reason != REASON_TO_TC) return wrong;
-  // At XDP the other direction was made again and took the place of this one.
+  const bool gives_way = may_give_way(*known, reply, runs);
+  const std::string wrong = check_known(known, reply, packet, arrival, result);
+  if (wrong.empty() || !gives_way) return wrong;
   known->present[reply] = false;
   return check_new(packet, arrival, result);
 }
@@ -152,19 +151,26 @@ std::string Model::check_unserved(const IpAddress& to, reason why, const RunResu
 }
 
 // Goes where the first fragment of its datagram went; it has no ports of its own.
-std::string Model::check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result) {
+std::string Model::check_later_fragment(const Packet& packet, const Arrival& arrival,
+                                        const std::vector<RunResult>& runs) {
+  const RunResult& result = runs.back();
   const auto first =
       datagrams_.find({packet.source().address, packet.destination().address, packet.id_value()});
   bool reply = false;
   const Position known = first == datagrams_.end() ? connections_.end()
                                                    : find(first->second.first, first->second.second, reply);
-  if (known == connections_.end() && masquerades(packet, arrival) && leaves(packet) &&
-      !is_service_address(packet.destination().address))
-    return expect(result, Verdict::drop, REASON_FRAGMENT);  // it would show the pod's address
-  if (known == connections_.end())
+  const auto unknown = [&] {
+    if (masquerades(packet, arrival) && leaves(packet) && !is_service_address(packet.destination().address))
+      return expect(result, Verdict::drop, REASON_FRAGMENT);  // it would show the pod's address
     return check_unserved(packet.destination().address, REASON_FRAGMENT, result);
+  };
+  if (known == connections_.end()) return unknown();
   const auto& [source, destination] = first->second;
-  return check_known(known, reply, packet.from(source).to(destination), arrival, result);
+  const bool gives_way = may_give_way(*known, reply, runs);
+  const std::string wrong = check_known(known, reply, packet.from(source).to(destination), arrival, result);
+  if (wrong.empty() || !gives_way) return wrong;
+  known->present[reply] = false;
+  return unknown();
 }
 
 // To whoever sent the packet that it is about, as it was sent.
@@ -383,16 +389,28 @@ std::string Model::check_opened(const Packet& packet, const Arrival& arrival, co
   return check_known(std::prev(connections_.end()), false, packet, arrival, result);
 }
 
-// What a full table may give up; and what notices that its other direction's tuple has become
-// another connection's.
-bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
-  if (flows + 2 >= cluster_.flow_capacity && (connection.closed() || !connection.established(protocol_)))
-    return true;
+// Whether this direction is the last of its connection: the other one's tuple has become another connection's.
+bool Model::superseded(const Connection& connection, bool reply) const {
   return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& other) {
     const Ends twin = connection.key(!reply);
     return &other != &connection &&
            ((other.present[0] && other.key(false) == twin) || (other.present[1] && other.key(true) == twin));
   });
+}
+
+// Whether the very packet may find this direction gone: it was noticed with it; or at XDP the other direction was
+// made again and took the place of this one.
+bool Model::may_give_way(const Connection& connection, bool reply, const std::vector<RunResult>& runs) const {
+  const bool full = flows_ + 2 >= cluster_.flow_capacity;
+  const bool handed_over = runs.size() > 1 && runs[0].reason == REASON_TO_TC;
+  return superseded(connection, reply) || (full && handed_over && !connection.established(protocol_));
+}
+
+// What a full table may give up; and what notices that it is superseded.
+bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
+  const bool full = flows + 2 >= cluster_.flow_capacity;
+  const bool perhaps_closed = connection.closed() || (connection.doubtful && connection.perhaps_older);
+  return (full && (perhaps_closed || !connection.established(protocol_))) || superseded(connection, reply);
 }
 
 std::string Model::check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows) {

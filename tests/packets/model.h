@@ -64,7 +64,8 @@ class Model {
   std::string check_known(Position connection, bool reply, const Packet& packet, const Arrival& arrival,
                           const RunResult& result);
   std::string check_error(const Packet& error, const Arrival& arrival, const RunResult& result);
-  std::string check_later_fragment(const Packet& packet, const Arrival& arrival, const RunResult& result);
+  std::string check_later_fragment(const Packet& packet, const Arrival& arrival,
+                                   const std::vector<RunResult>& runs);
   std::string check_unserved(const IpAddress& to, abi::reason why, const RunResult& result) const;
   bool masquerades(const Packet& packet, const Arrival& arrival) const;
   bool leaves(const Packet& packet) const;  // by an uplink
@@ -92,6 +93,8 @@ class Model {
   // for_sure: not if a RST has made it doubtful whether the one that has it still lives.
   bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure);
   std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
+  bool superseded(const Connection& connection, bool reply) const;
+  bool may_give_way(const Connection& connection, bool reply, const std::vector<RunResult>& runs) const;
   bool may_lose(const Connection& connection, bool reply, size_t flows) const;
 
   Cluster cluster_;

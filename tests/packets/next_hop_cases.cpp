@@ -102,7 +102,7 @@ void segments_that_are_too_long(Scenario& s) {
 }
 
 // Two packets of one connection: the second finds the next hop cached.
-void establish(Scenario& s) {
+void open_connection(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), s.node())).sent(s.first(s.client(), s.local()).hop());
 }
@@ -120,7 +120,7 @@ Mac next_destination(Scenario& s) {
 }
 
 void next_hop_is_cached_until_the_epoch_changes(Scenario& s) {
-  establish(s);
+  open_connection(s);
   const Mac before = next_destination(s);
   s.plane.move_neighbour(s.local().address, elsewhere());
   EXPECT_EQ(next_destination(s), before) << "the next hop was looked up for every packet";
@@ -131,7 +131,7 @@ void next_hop_is_cached_until_the_epoch_changes(Scenario& s) {
 }
 
 void next_hop_is_renewed_in_the_next_slot(Scenario& s) {
-  establish(s);
+  open_connection(s);
   s.plane.move_neighbour(s.local().address, elsewhere());
   s.age_flows(1);
   EXPECT_EQ(next_destination(s), elsewhere());
@@ -139,7 +139,7 @@ void next_hop_is_renewed_in_the_next_slot(Scenario& s) {
 
 void last_epoch_is_an_epoch(Scenario& s) {
   s.cluster.epoch = EPOCH_MAX;
-  establish(s);
+  open_connection(s);
   const Mac before = next_destination(s);
   s.plane.move_neighbour(s.local().address, elsewhere());
   EXPECT_EQ(next_destination(s), before);

@@ -40,7 +40,10 @@ def test_status_and_output_come_back(kernel, tmp_path):
 # ---- what goes wrong in a suite, seen through the whole run: a failed test, with the console ----
 
 # A process at the highest priority on each CPU: nothing else runs there any more, nor does the kernel's own work.
-HANG = ("echo -1 >/proc/sys/kernel/sched_rt_runtime_us; for cpu in $(seq $(nproc)); do "
+# Neither after a second in which the kernel lets others run; newer ones have a server for that.
+HANG = ("mount -t debugfs debugfs /sys/kernel/debug; "
+        "for server in /sys/kernel/debug/sched/fair_server/*/runtime; do echo 0 >$server; done; "
+        "echo -1 >/proc/sys/kernel/sched_rt_runtime_us; for cpu in $(seq $(nproc)); do "
         "chrt --fifo 99 bash -c 'while :; do :; done' & done; sleep 1000")
 
 FILL_MEMORY = "/usr/bin/python3 -c 'all = []\nwhile True: all.append(bytearray(1 << 24))'; exit 0"

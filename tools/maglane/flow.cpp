@@ -110,7 +110,7 @@ Status list_as_text(const Inspector& inspector, const FlowQuery& query) {
   return table.empty() ? write_out("no flows\n") : written;
 }
 
-Result<ExitCode> list(const Invocation& invocation, const Filters& filters) {
+Result<ExitCode> list_flows(const Invocation& invocation, const Filters& filters) {
   auto inspector = Inspector::open(invocation.bpffs);
   if (!inspector) return inspector.error();
   const FlowQuery query = query_of(filters);
@@ -159,11 +159,11 @@ void add_flow(CLI::App& app, Invocation& invocation) {
   CLI::App& object = *app.add_subcommand("flow", "Tracked connections, two flows each: forward and reply");
   auto filters = std::make_shared<Filters>();
   add_filters(object, *filters);
-  on(object, invocation, [&invocation, filters] { return list(invocation, *filters); });
+  on(object, invocation, [&invocation, filters] { return list_flows(invocation, *filters); });
 
   CLI::App& list_verb = *object.add_subcommand("list", "The flows, those of one connection together");
   add_filters(list_verb, *filters);
-  on(list_verb, invocation, [&invocation, filters] { return list(invocation, *filters); });
+  on(list_verb, invocation, [&invocation, filters] { return list_flows(invocation, *filters); });
 
   CLI::App& count_verb = *object.add_subcommand("count", "How many, by protocol and state");
   add_filters(count_verb, *filters);

@@ -8,7 +8,7 @@
 namespace maglane::cli {
 namespace {
 
-Result<ExitCode> show(const Invocation& invocation, const std::string& service) {
+Result<ExitCode> show_shares(const Invocation& invocation, const std::string& service) {
   auto inspector = inspect::Inspector::open(invocation.bpffs);
   if (!inspector) return inspector.error();
   return print(invocation, inspector->show_maglev(service),
@@ -23,7 +23,7 @@ void add_maglev(CLI::App& app, Invocation& invocation) {
   auto service = std::make_shared<std::string>();
   verb.add_option("SERVICE", *service, "NAMESPACE/NAME[:PORT], or NAME where that is unambiguous")
       ->required();
-  on(verb, invocation, [&invocation, service] { return show(invocation, *service); });
+  on(verb, invocation, [&invocation, service] { return show_shares(invocation, *service); });
 }
 
 }  // namespace maglane::cli

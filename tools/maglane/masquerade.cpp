@@ -8,7 +8,7 @@ namespace {
 
 constexpr size_t kMost = 20;
 
-Result<ExitCode> show(const Invocation& invocation, bool all) {
+Result<ExitCode> show_masquerade(const Invocation& invocation, bool all) {
   auto inspector = inspect::Inspector::open(invocation.bpffs);
   if (!inspector) return inspector.error();
   return print(invocation, inspector->show_masquerade(all ? SIZE_MAX : kMost),
@@ -19,11 +19,11 @@ Result<ExitCode> show(const Invocation& invocation, bool all) {
 
 void add_masquerade(CLI::App& app, Invocation& invocation) {
   CLI::App& object = *app.add_subcommand("masquerade", "How traffic of pods leaves the cluster's network");
-  on(object, invocation, [&invocation] { return show(invocation, false); });
+  on(object, invocation, [&invocation] { return show_masquerade(invocation, false); });
   CLI::App& verb = *object.add_subcommand("show", "The model, its ranges, addresses and ports, and the fullest remote ends");
   auto all = std::make_shared<bool>(false);
   verb.add_flag("--all", *all, "Every remote end, not the 20 fullest alone");
-  on(verb, invocation, [&invocation, all] { return show(invocation, *all); });
+  on(verb, invocation, [&invocation, all] { return show_masquerade(invocation, *all); });
 }
 
 }  // namespace maglane::cli

@@ -19,7 +19,7 @@ Result<v1::Status> status_of_maps(const std::string& bpffs) {
   return inspector->status();
 }
 
-Result<ExitCode> show(const Invocation& invocation, std::optional<double> wait) {
+Result<ExitCode> show_status(const Invocation& invocation, std::optional<double> wait) {
   const auto text = [](const v1::Status& s) { return to_text(s); };
   const auto status = ask_agent(invocation.socket, wait.value_or(0));
   if (!status) {
@@ -46,7 +46,7 @@ void add_status(CLI::App& app, Invocation& invocation) {
           "exit 1 if that does not happen")
       ->check(CLI::Range(0.0, 3600.0))
       ->option_text("SECONDS");
-  on(command, invocation, [&invocation, wait] { return show(invocation, *wait); });
+  on(command, invocation, [&invocation, wait] { return show_status(invocation, *wait); });
 }
 
 }  // namespace maglane::cli

@@ -8,14 +8,14 @@
 namespace maglane {
 namespace {
 
-const auto kNever = [] { return false; };
+const auto kNotCancelled = [] { return false; };
 
 class Handlers : public testing::Test {
  protected:
   std::optional<ControlHandlers::Refusal> get(double wait, v1::Status* reply) {
     v1::GetStatusRequest request;
     request.set_wait_seconds(wait);
-    return handlers_.get_status(request, kNever, reply);
+    return handlers_.get_status(request, kNotCancelled, reply);
   }
 
   StatusBoard board_;
@@ -69,7 +69,7 @@ TEST_F(Handlers, WaitsAreBounded) {
 TEST_F(Handlers, ResyncOfAnEndingAgent) {
   resyncs_.shut_down();
   v1::ResyncReply reply;
-  auto refusal = handlers_.resync({}, kNever, &reply);
+  auto refusal = handlers_.resync({}, kNotCancelled, &reply);
   ASSERT_TRUE(refusal);
   EXPECT_FALSE(refusal->bad_request);
 }

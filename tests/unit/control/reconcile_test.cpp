@@ -61,6 +61,7 @@ class Reconcile : public Sandbox {
     config_.maglev_entries = 65536;
     config_.snat_ports = {{2000, 2999}};
     config_.pod_devices = {"pod*"};
+    config_.service_cidrs = {*Cidr::parse("10.96.0.0/16")};  // of one family: the verifier is sooner through
     write("web.yaml", fmt::format(kWeb, "10.244.0.5"));
   }
   void TearDown() override {
@@ -215,6 +216,7 @@ TEST_F(Reconcile, TheEpochRisesWithWhatNextHopsDependOn) {
 
 // The programs are told as long as it is so, again and again.
 TEST_F(Reconcile, NextHopsAreSharedUnlessTheSourceDecides) {
+  config_.service_cidrs.clear();  // both families
   start_agent();
   const auto shared = [&] { return maps().read_node_state()->shared_hops & ~abi::STAMP_SLOT_MASK; };
   run_until([&] { return shared() == (abi::SHARED_HOPS_IPV4 | abi::SHARED_HOPS_IPV6); });
@@ -254,9 +256,9 @@ TEST_F(Reconcile, NodePortsFollowTheNodesAddress) {
 
 // Whoever removes a pin, or is killed while pinning: the next start makes whole what is left.
 TEST_F(Reconcile, MapsOfWhichAPartIsGone) {
+  start_agent();
   for (const char* name : {"frontend_values", "backends", "frontends", "maglev", "vip_bits", "services",
                            "service_counters", "flows4", "counters", "node_state"}) {
-    start_agent();
     reconciler_.reset();
     ASSERT_EQ(::unlink((root_ + "/maps/" + name).c_str()), 0);
     start_agent();

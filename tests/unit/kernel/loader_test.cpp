@@ -110,7 +110,7 @@ TEST_F(Loader, FlowTablesAreWholeBuckets) {
 TEST_F(Loader, AnotherSizeReplacesThoseMaps) {
   start();
   uint32_t flows = pinned_id("flows4"), frontends = pinned_id("frontends");
-  DataPlaneOptions options = small_options();
+  DataPlaneOptions options = idle_options();
   options.flow_entries = 2048;
   auto loaded = load(options);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
@@ -123,7 +123,7 @@ TEST_F(Loader, AnotherSizeReplacesThoseMaps) {
 TEST_F(Loader, TablesOfTheSizeBeforeArePinnedBesideTheNewOnes) {
   start();
   const uint32_t flows = pinned_id("flows4");
-  DataPlaneOptions options = small_options();
+  DataPlaneOptions options = idle_options();
   options.flow_entries = 2048;
   ASSERT_TRUE(load(options).ok());
   EXPECT_THAT(bpffs_->retired_maps("flows4"), ElementsAre(bpffs_->retired_map("flows4", flows)));
@@ -190,7 +190,7 @@ TEST_F(Loader, NewTablesThatProgramsMayUseStay) {
 TEST_F(Loader, MapsThatReferToEachOtherAreReplacedTogether) {
   start();
   uint32_t flows = pinned_id("flows4"), frontends = pinned_id("frontends");
-  DataPlaneOptions options = small_options();
+  DataPlaneOptions options = idle_options();
   options.maglev_entries *= 2;
   auto loaded = load(options);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
@@ -208,7 +208,7 @@ TEST_F(Loader, AnotherAbiIsAClearError) {
   state.abi_version = abi::MAGLANE_ABI_VERSION + 1;
   uint32_t zero = 0;
   ASSERT_EQ(bpf_map_update_elem(data_plane_->map("node_state"), &zero, &state, BPF_ANY), 0);
-  auto loaded = load(small_options());
+  auto loaded = load(idle_options());
   ASSERT_FALSE(loaded.ok());
   EXPECT_THAT(loaded.error().message, HasSubstr("--cleanup"));
   EXPECT_EQ(pinned_id("flows4"), flows);

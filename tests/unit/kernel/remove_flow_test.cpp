@@ -164,7 +164,7 @@ TEST_F(RemoveFlow, FlowsGoOverIntoATableOfAnotherSize) {
   for (uint32_t n = 1; n <= 100; ++n) put6(n);
   const auto before4 = flows4(), before6 = flows6();
   for (const uint32_t size : {4096U, 1024U}) {
-    DataPlaneOptions options = small_options();
+    DataPlaneOptions options = idle_options();
     options.flow_entries = size;
     maps_.reset();
     auto loaded = DataPlane::load(*bpffs_, options);
@@ -189,7 +189,7 @@ TEST_F(RemoveFlow, FlowsGoOverIntoATableOfAnotherSize) {
 }
 
 TEST_F(RemoveFlow, WhatDoesNotFitIsCounted) {
-  DataPlaneOptions options = small_options();
+  DataPlaneOptions options = idle_options();
   start_data_plane();
   for (uint32_t n = 1; n <= 200; ++n) put4(n);
   set_seen4(abi::SEEN_ACK | abi::SEEN_ACK << abi::SEEN_TWIN_SHIFT);  // established: no other gives way

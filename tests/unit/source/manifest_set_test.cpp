@@ -11,7 +11,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-std::string service(const std::string& name, const std::string& cluster_ip) {
+std::string service_document(const std::string& name, const std::string& cluster_ip) {
   return fmt::format(
       "{{apiVersion: v1, kind: Service, metadata: {{name: {}}}, spec: {{clusterIP: {}}}}}\n---\n", name,
       cluster_ip);
@@ -40,49 +40,49 @@ class ManifestSetTest : public ::testing::Test {
 };
 
 TEST_F(ManifestSetTest, UnchangedObjectsKeepTheirPointers) {
-  put("a", service("x", "10.0.0.1") + service("y", "10.0.0.2"));
+  put("a", service_document("x", "10.0.0.1") + service_document("y", "10.0.0.2"));
   const auto x = find("x"), y = find("y");
-  put("a", "# a comment more\n" + service("y", "10.0.0.3") + service("x", "10.0.0.1"));
+  put("a", "# a comment more\n" + service_document("y", "10.0.0.3") + service_document("x", "10.0.0.1"));
   EXPECT_EQ(find("x"), x);
   EXPECT_NE(find("y"), y);
   EXPECT_EQ(ip("y"), "10.0.0.3");
 }
 
 TEST_F(ManifestSetTest, AnObjectThatMovesToAnotherFileKeepsItsPointer) {
-  put("a", service("x", "10.0.0.1"));
+  put("a", service_document("x", "10.0.0.1"));
   const auto x = find("x");
-  put("b", service("x", "10.0.0.1"));
+  put("b", service_document("x", "10.0.0.1"));
   set_.remove("a");
   EXPECT_EQ(find("x"), x);
   EXPECT_THAT(complaints(), IsEmpty());
 }
 
 TEST_F(ManifestSetTest, AFileThatNoLongerParsesKeepsAllItsObjectsUntilMended) {
-  put("a", service("x", "10.0.0.1") + service("y", "10.0.0.2"));
-  put("b", service("z", "10.0.0.3"));
+  put("a", service_document("x", "10.0.0.1") + service_document("y", "10.0.0.2"));
+  put("b", service_document("z", "10.0.0.3"));
   const auto x = find("x");
   put("a", "{");
-  put("b", service("z", "10.0.0.4"));
+  put("b", service_document("z", "10.0.0.4"));
   EXPECT_EQ(find("x"), x);
   EXPECT_EQ(ip("y"), "10.0.0.2");
   EXPECT_EQ(ip("z"), "10.0.0.4");
   EXPECT_EQ(complaints().size(), 1U);
-  put("a", service("x", "10.0.0.9"));
+  put("a", service_document("x", "10.0.0.9"));
   EXPECT_EQ(ip("x"), "10.0.0.9");
   EXPECT_EQ(find("y"), nullptr);
   EXPECT_THAT(complaints(), IsEmpty());
 }
 
 TEST_F(ManifestSetTest, AnObjectRefusedAloneKeepsItsOwnLastGoodState) {
-  put("a", service("x", "10.0.0.1") + service("y", "10.0.0.2"));
+  put("a", service_document("x", "10.0.0.1") + service_document("y", "10.0.0.2"));
   const auto x = find("x");
-  put("a", service("x", "bad") + service("y", "10.0.0.3") + service("new", "bad"));
+  put("a", service_document("x", "bad") + service_document("y", "10.0.0.3") + service_document("new", "bad"));
   EXPECT_EQ(find("x"), x);
   EXPECT_EQ(ip("y"), "10.0.0.3");
   EXPECT_EQ(find("new"), nullptr);
   EXPECT_EQ(complaints().size(), 2U);
   // It is still that object's last good state after another refusal, and gone with it.
-  put("a", service("x", "worse"));
+  put("a", service_document("x", "worse"));
   EXPECT_EQ(find("x"), x);
   EXPECT_EQ(find("y"), nullptr);
   put("a", "");
@@ -91,15 +91,15 @@ TEST_F(ManifestSetTest, AnObjectRefusedAloneKeepsItsOwnLastGoodState) {
 }
 
 TEST_F(ManifestSetTest, OneObjectInTwoFilesIsTakenFromTheFirstByName) {
-  put("b.yaml", service("x", "10.0.0.2"));
+  put("b.yaml", service_document("x", "10.0.0.2"));
   EXPECT_EQ(ip("x"), "10.0.0.2");
-  put("c.yaml", service("x", "10.0.0.3"));
+  put("c.yaml", service_document("x", "10.0.0.3"));
   EXPECT_EQ(ip("x"), "10.0.0.2");
   EXPECT_THAT(
       complaints(),
       ElementsAre(
           "c.yaml:1: Service default/x is in b.yaml as well, which is in force: the first file by name"));
-  put("a.yaml", service("x", "10.0.0.1"));
+  put("a.yaml", service_document("x", "10.0.0.1"));
   EXPECT_EQ(ip("x"), "10.0.0.1");
   EXPECT_EQ(complaints().size(), 2U);
   set_.remove("a.yaml");
@@ -112,7 +112,7 @@ TEST_F(ManifestSetTest, OneObjectInTwoFilesIsTakenFromTheFirstByName) {
 }
 
 TEST_F(ManifestSetTest, AFileThatCannotBeReadKeepsItsObjects) {
-  put("a", service("x", "10.0.0.1"));
+  put("a", service_document("x", "10.0.0.1"));
   set_.keep("a", {"a", "cannot be opened"});
   EXPECT_EQ(ip("x"), "10.0.0.1");
   EXPECT_THAT(complaints(), ElementsAre("a: cannot be opened"));
