@@ -96,7 +96,8 @@ class Tables {
     if (!skeleton_) fail("cannot open the programs");
     const uint32_t buckets = std::max(2U, (slots + abi::TABLE_SLOTS - 1) / abi::TABLE_SLOTS);
     const std::set<std::string> needed = {"flows4",      "flows6",     "node_state",
-                                           "kernel_hash", "kernel_lru", "scratches"};
+                                           "kernel_hash", "kernel_lru", "scratches",
+                                           "retired_flows4", "retired_flows6"};
     bpf_map* map;
     bpf_object__for_each_map(map, skeleton_->obj) {
       if (!bpf_map__is_internal(map) && !needed.count(bpf_map__name(map))) bpf_map__set_autocreate(map, false);

@@ -44,7 +44,8 @@ constexpr Crowd kFull = {4, 60, 3000};
 // Makes only the maps that are needed, small.
 void shrink(bpf_object* object, const Crowd& crowd) {
   static const std::set<std::string> needed = {"flows4", "flows6", "node_state",
-                                               "tokens", "rooms",  "scratches"};
+                                               "tokens", "rooms",  "scratches",
+                                               "retired_flows4", "retired_flows6"};
   bpf_map* map;
   bpf_object__for_each_map(map, object) {
     const std::string name = bpf_map__name(map);
