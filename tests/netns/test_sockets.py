@@ -194,6 +194,9 @@ def test_other_namespaces_are_left_alone(lab, protocol, family, host):
     if host:
         target, port = service_address(WEB[0], family), 80
         lab.exec(host, "ip", "addr", "add", target, "dev", "lo", *(["nodad"] if family == IPV6 else []))
+        # The kernel adds an IPv6 address first, and its route in a work queue.
+        eventually(lambda: lab.exec(host, "ip", "route", "get", target, check=False).stdout.startswith("local"),
+                   what="the address has its route")
     else:
         target, port = ("::1" if family == IPV6 else "127.0.0.1"), 0
     kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
