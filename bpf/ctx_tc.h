@@ -13,7 +13,7 @@
 typedef struct __sk_buff ctx_t;
 
 #ifdef MAGLANE_TC_EGRESS
-#define MAGLANE_TC_HOOK HOOK_TC_EGRESS
+#define MAGLANE_TC_HOOK	 HOOK_TC_EGRESS
 #define CTX_GLOBAL(name) name##_tc_egress
 #else
 #define MAGLANE_TC_HOOK HOOK_TC

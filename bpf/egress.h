@@ -39,19 +39,9 @@ static __always_inline int is_node_masquerade(union any_flow *flow, int family)
 static __always_inline int node_shares_replies(struct packet *packet, union any_tuple *reverse,
 					       int family)
 {
-	__u8 protocol = *tuple_protocol(&packet->tuple, family);
-
-	if (protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return 0;
 	if (*packet_kind(packet, family) & PACKET_ECHO && *tuple_dst_port(&packet->tuple, family))
 		return 0; /* a reply */
-	__builtin_memset(reverse, 0, sizeof(*reverse));
-	addr_copy(tuple_src(reverse, family), tuple_dst(&packet->tuple, family), family);
-	addr_copy(tuple_dst(reverse, family), tuple_src(&packet->tuple, family), family);
-	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
-	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
-	*tuple_protocol(reverse, family) = protocol;
-	return flow_is_there(reverse, family);
+	return replies_are_taken(packet, reverse, family);
 }
 
 /* REASON_COUNT: *flow is what the packet belongs to now. REASON_NOT_OURS: it needs nothing. */
@@ -93,7 +83,7 @@ __weak int CTX_GLOBAL(node_open6)(ctx_t *ctx, struct packet *packet, struct flow
 static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct flow *flow,
 				       enum table_result found, int family)
 {
-	const int opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	const int opens = is_opening(packet);
 	int reason;
 
 	if (found == TABLE_DONE && !is_node_masquerade(&flow->answer, family))
@@ -103,8 +93,8 @@ static __always_inline int egress_node(ctx_t *ctx, struct packet *packet, struct
 		found = TABLE_ABSENT;
 	}
 	if (found == TABLE_ABSENT) {
-		reason = family == FAMILY_IPV4 ? CTX_GLOBAL(node_open4)(ctx, packet, flow) :
-						 CTX_GLOBAL(node_open6)(ctx, packet, flow);
+		reason = family == FAMILY_IPV4 ? CTX_GLOBAL(node_open4)(ctx, packet, flow)
+					       : CTX_GLOBAL(node_open6)(ctx, packet, flow);
 		if (reason == REASON_NOT_OURS)
 			return pass(ctx, REASON_NOT_OURS);
 		if (reason != REASON_COUNT)
@@ -163,9 +153,9 @@ static __always_inline int egress_family(ctx_t *ctx, int family)
 	packet.from_pod = 0;
 	parsed = parse(ctx, &packet, family);
 	if (parsed != PARSED_OK) {
-		int verdict = family == FAMILY_IPV4 ?
-				      CTX_GLOBAL(egress_unparsed4)(ctx, &packet, parsed) :
-				      CTX_GLOBAL(egress_unparsed6)(ctx, &packet, parsed);
+		int verdict = family == FAMILY_IPV4
+				      ? CTX_GLOBAL(egress_unparsed4)(ctx, &packet, parsed)
+				      : CTX_GLOBAL(egress_unparsed6)(ctx, &packet, parsed);
 
 		if (verdict != UNUSUAL)
 			return verdict;

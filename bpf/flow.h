@@ -656,8 +656,7 @@ static __always_inline enum table_result flow_find_elsewhere_of(const union any_
 	place = flow_place(key->words, family);
 	flow->location = flow_at_home(key, &place, place.home, family);
 	if (flow->location == TABLE_NOWHERE)
-		flow->location =
-			flow_at_home(key, &place, table_next_to(place.home), family);
+		flow->location = flow_at_home(key, &place, table_next_to(place.home), family);
 	if (flow->location == TABLE_NOWHERE)
 		flow->location = table_search(FLOW_MAP(family), key->words, &place,
 					      FLOW_SHAPE(family));
@@ -957,9 +956,9 @@ static __always_inline void flow_remove_twin(const union any_tuple *twin,
 }
 
 /*
- * Removes both directions of what was found, whose copy is used up; nothing, if another CPU was faster: a flow that
- * was made meanwhile is not the one that the caller wants to be rid of. Two CPUs that find
- * the same closed flow must not both come to own its tuple.
+ * Removes both directions of what was found, whose copy is used up; nothing, if another CPU was
+ * faster: a flow that was made meanwhile is not the one that the caller wants to be rid of. Two
+ * CPUs that find the same closed flow must not both come to own its tuple.
  */
 static __always_inline void flow_remove_pair(const union any_tuple *key, struct flow *flow,
 					     int family)

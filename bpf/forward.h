@@ -64,7 +64,7 @@ static __always_inline long route_lookup(ctx_t *ctx, struct packet *packet,
  * ctx_resolve. REASON_COUNT: found.
  */
 static __always_inline int hop_find_of(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				      __u32 stamp, int family)
+				       __u32 stamp, int family)
 {
 	struct scratch *scratch = scratch_of(CTX_HOOK);
 	const int shared = hops_are_shared(stamp, family);
@@ -101,22 +101,22 @@ static __always_inline int hop_find_of(ctx_t *ctx, struct packet *packet, union 
 }
 
 __weak int CTX_GLOBAL(hop_find4)(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				__u32 stamp)
+				 __u32 stamp)
 {
 	return hop_find_of(ctx, packet, flow, stamp, FAMILY_IPV4);
 }
 
 __weak int CTX_GLOBAL(hop_find6)(ctx_t *ctx, struct packet *packet, union any_flow *flow,
-				__u32 stamp)
+				 __u32 stamp)
 {
 	return hop_find_of(ctx, packet, flow, stamp, FAMILY_IPV6);
 }
 
-static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet,
-					    union any_flow *flow, __u32 stamp, int family)
+static __always_inline enum reason hop_find(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					    __u32 stamp, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(hop_find4)(ctx, packet, flow, stamp) :
-				       CTX_GLOBAL(hop_find6)(ctx, packet, flow, stamp);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(hop_find4)(ctx, packet, flow, stamp)
+				     : CTX_GLOBAL(hop_find6)(ctx, packet, flow, stamp);
 }
 
 /* The route is known, in scratch->route, its neighbour is not. */
@@ -247,8 +247,8 @@ __weak int CTX_GLOBAL(renew6)(ctx_t *ctx, struct packet *packet, struct flow *fl
 static __always_inline enum reason renew(ctx_t *ctx, struct packet *packet, struct flow *flow,
 					 __u32 stamp, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(renew4)(ctx, packet, flow, stamp) :
-				       CTX_GLOBAL(renew6)(ctx, packet, flow, stamp);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(renew4)(ctx, packet, flow, stamp)
+				     : CTX_GLOBAL(renew6)(ctx, packet, flow, stamp);
 }
 
 enum {
@@ -292,8 +292,8 @@ __weak int CTX_GLOBAL(oversize6)(ctx_t *ctx, struct packet *packet, __u32 mtu)
 
 static __always_inline int oversize(ctx_t *ctx, struct packet *packet, __u32 mtu, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(oversize4)(ctx, packet, mtu) :
-				       CTX_GLOBAL(oversize6)(ctx, packet, mtu);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(oversize4)(ctx, packet, mtu)
+				     : CTX_GLOBAL(oversize6)(ctx, packet, mtu);
 }
 
 static __always_inline int rewrite_unusual(ctx_t *ctx, struct packet *packet,
@@ -367,11 +367,11 @@ __weak int CTX_GLOBAL(forward_unusual6)(ctx_t *ctx, struct packet *packet, union
 	return forward_unusual_of(ctx, packet, flow, FAMILY_IPV6);
 }
 
-static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet,
-					   union any_flow *flow, int family)
+static __always_inline int forward_unusual(ctx_t *ctx, struct packet *packet, union any_flow *flow,
+					   int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(forward_unusual4)(ctx, packet, flow) :
-				       CTX_GLOBAL(forward_unusual6)(ctx, packet, flow);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(forward_unusual4)(ctx, packet, flow)
+				     : CTX_GLOBAL(forward_unusual6)(ctx, packet, flow);
 }
 
 /* An unusual packet to the node's own stack. REASON_COUNT: done. */
@@ -407,8 +407,8 @@ __weak int CTX_GLOBAL(rewrite_for_stack6)(ctx_t *ctx, struct packet *packet, uni
 static __always_inline enum reason rewrite_for_stack(ctx_t *ctx, struct packet *packet,
 						     union any_flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(rewrite_for_stack4)(ctx, packet, flow) :
-				       CTX_GLOBAL(rewrite_for_stack6)(ctx, packet, flow);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(rewrite_for_stack4)(ctx, packet, flow)
+				     : CTX_GLOBAL(rewrite_for_stack6)(ctx, packet, flow);
 }
 
 /*
@@ -463,8 +463,8 @@ __weak int CTX_GLOBAL(deliver6)(ctx_t *ctx, struct packet *packet, struct flow *
 
 static __always_inline int deliver(ctx_t *ctx, struct packet *packet, struct flow *flow, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(deliver4)(ctx, packet, flow) :
-				       CTX_GLOBAL(deliver6)(ctx, packet, flow);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(deliver4)(ctx, packet, flow)
+				     : CTX_GLOBAL(deliver6)(ctx, packet, flow);
 }
 
 /* A packet of a flow, from state to the wire. */

@@ -40,27 +40,38 @@ static __always_inline __u32 frontend_scan_at(void *bucket, const __u64 *key, __
 	return frontend_scan(bucket, (const union frontend_words *)key, tag);
 }
 
-/* Global and weak: see flow.h. */
-__weak int frontend_search(const union frontend_words *key)
+static __always_inline table_location frontend_search_of(const union frontend_words *key)
 {
-	struct table_place place;
+	const struct table_place place = table_place(
+		table_hash(&config.seed, key->words, frontend_shape), config.frontend_buckets);
 
-	if (!key)
-		return TABLE_NOWHERE;
-	place = table_place(table_hash(&config.seed, key->words, frontend_shape),
-			    config.frontend_buckets);
 	return table_search(&frontends, key->words, &place, frontend_shape);
 }
 
-/* Of struct packet: the index of its frontend's value, or one of these. */
-enum { FRONTEND_NONE = 0xffffffff, FRONTEND_NOT_ASKED = 0xfffffffe };
-
-static __always_inline __u32 frontend_index(const union frontend_words *key)
+/* Global and weak: see flow.h. */
+__weak int frontend_search(const union frontend_words *key)
 {
-	const struct frontend_entry *entry =
-		table_at(&frontends, frontend_search(key), frontend_shape);
+	return key ? frontend_search_of(key) : TABLE_NOWHERE;
+}
+
+/* Of struct packet: the index of its frontend's value, or one of these. */
+enum {
+	FRONTEND_NONE = 0xffffffff,
+	FRONTEND_NOT_ASKED = 0xfffffffe,
+	FRONTEND_CHOSEN = 0xfffffffd, /* there is one, and all of scratch->connection */
+};
+
+static __always_inline __u32 frontend_index_at(table_location location)
+{
+	const struct frontend_entry *entry = table_at(&frontends, location, frontend_shape);
 
 	return entry ? table_load32(&entry->value) : (__u32)FRONTEND_NONE;
+}
+
+/* For new connections, without a call. */
+static __always_inline __u32 frontend_index(const union frontend_words *key)
+{
+	return frontend_index_at(frontend_search_of(key));
 }
 
 /* The agent gives no slot and no value away again before every program that may have found
@@ -72,7 +83,7 @@ static __always_inline const struct frontend *frontend_value(__u32 index)
 
 static __always_inline const struct frontend *frontend_find(const union frontend_words *key)
 {
-	return frontend_value(frontend_index(key));
+	return frontend_value(frontend_index_at(frontend_search(key)));
 }
 
 /* True: a service has this address, whatever the port. Node addresses are not among them.

@@ -332,8 +332,7 @@ static __always_inline int icmp_error_of(ctx_t *ctx, struct packet *packet, int 
 	if (packet->ttl <= 1)
 		return drop(ctx, REASON_TTL_EXCEEDED);
 	if (body->stamp != stamp) {
-		enum reason reason =
-			hop_find(ctx, packet, &flow->answer, stamp, family);
+		enum reason reason = hop_find(ctx, packet, &flow->answer, stamp, family);
 
 		if (reason != REASON_COUNT)
 			return drop(ctx, reason);
@@ -359,8 +358,8 @@ __weak int CTX_GLOBAL(icmp_error6)(ctx_t *ctx, struct packet *packet)
 
 static __always_inline int icmp_error(ctx_t *ctx, struct packet *packet, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(icmp_error4)(ctx, packet) :
-				       CTX_GLOBAL(icmp_error6)(ctx, packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(icmp_error4)(ctx, packet)
+				     : CTX_GLOBAL(icmp_error6)(ctx, packet);
 }
 
 #endif

@@ -108,8 +108,8 @@ static __always_inline int fragment_would_leak(ctx_t *ctx, struct packet *packet
 {
 	if (!config.network_model || !packet->from_pod)
 		return 0;
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(fragment_would_leak4)(ctx, packet) :
-				       CTX_GLOBAL(fragment_would_leak6)(ctx, packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(fragment_would_leak4)(ctx, packet)
+				     : CTX_GLOBAL(fragment_would_leak6)(ctx, packet);
 }
 
 /*

@@ -65,6 +65,24 @@ static __always_inline int flow_same_answer(union any_flow *a, union any_flow *b
 	       *flow_dst_port(a, family) == *flow_dst_port(b, family);
 }
 
+/* Whether a packet opens something whose replies, their tuple in *reverse, would be taken for those
+ * of a connection that is translated. */
+static __always_inline int replies_are_taken(struct packet *packet, union any_tuple *reverse,
+					     int family)
+{
+	__u8 protocol = *tuple_protocol(&packet->tuple, family);
+
+	if (protocol == IPPROTO_TCP && !is_opening(packet))
+		return 0;
+	__builtin_memset(reverse, 0, sizeof(*reverse));
+	addr_copy(tuple_src(reverse, family), tuple_dst(&packet->tuple, family), family);
+	addr_copy(tuple_dst(reverse, family), tuple_src(&packet->tuple, family), family);
+	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
+	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
+	*tuple_protocol(reverse, family) = protocol;
+	return flow_is_there(reverse, family);
+}
+
 /* The flow may be a living connection's, but gives way where there is nothing else. */
 enum doubt { DOUBT_NONE, DOUBT_RESET, DOUBT_UNANSWERED };
 
@@ -250,6 +268,20 @@ static __always_inline void reserve(ctx_t *ctx, __u32 tries, int family)
 		bpf_loop(tries, reserve_port6, &search, 0);
 }
 
+/* Most connections keep their port, and nobody has it: then no more is asked. 0: it has to be. */
+static __always_inline int reserve_own_port(struct reservation *reservation, int family)
+{
+	union any_tuple *reverse = &reservation->reverse;
+	union any_flow *flow = &reservation->flow;
+
+	if (reservation->only_known || !reservation->own_port_be)
+		return 0;
+	*tuple_dst_port(reverse, family) = reservation->own_port_be;
+	flow_set_checksums(flow, reverse, family);
+	flow_body(flow, family)->flags = FLOW_REPLY | reservation->flags;
+	return flow_insert(reverse, flow, seen_by_twin(reservation->seen), family) == TABLE_DONE;
+}
+
 /* Makes the reverse flow with the first source port that is free; where none is, with one of a
  * connection that was reset, as it seems, or that nobody answers. REASON_COUNT: done. */
 static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet,
@@ -287,6 +319,8 @@ static __always_inline enum reason nat_reserve(ctx_t *ctx, struct packet *packet
 	*tuple_protocol(reverse, family) = protocol;
 
 	reservation->only_known = connection->masquerade == MASQUERADE_KNOWN;
+	if (!reservation->source_translated && reserve_own_port(reservation, family))
+		return REASON_COUNT;
 	reserve(ctx, reservation->only_known ? KNOWN_TRIES :
 					       source_ports() + reservation->tries_own,
 		family);

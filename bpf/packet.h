@@ -39,6 +39,12 @@ enum packet_kind {
 
 enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
+/* Says that nothing came before it. */
+static __always_inline int is_opening(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 #define ADDR_WORDS(family) ((family) == FAMILY_IPV4 ? 1 : 4)
 
 /* `tuple`: a union any_tuple, or the words of one. */

@@ -123,8 +123,8 @@ __weak int CTX_GLOBAL(unparsed6)(ctx_t *ctx, struct packet *packet)
 
 static __always_inline int unparsed(ctx_t *ctx, struct packet *packet, int family)
 {
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(unparsed4)(ctx, packet) :
-				       CTX_GLOBAL(unparsed6)(ctx, packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(unparsed4)(ctx, packet)
+				     : CTX_GLOBAL(unparsed6)(ctx, packet);
 }
 
 /* No frontend has this address, port and protocol: CHOSEN, if it is to be masqueraded; or the
@@ -163,22 +163,85 @@ static __always_inline int needs_source_translation(struct packet *packet,
 	return !(backend->flags & BACKEND_LOCAL);
 }
 
+/* In scratch->connection a new one, as its client sees it. */
+static __always_inline struct connection *connection_begin(struct packet *packet,
+							   struct scratch *scratch, int family)
+{
+	struct connection *connection = &scratch->connection;
+
+	__builtin_memset(connection, 0, sizeof(*connection));
+	connection->hash = connection_hash(&packet->tuple, family);
+	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
+	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
+	connection->dst_port_be = *tuple_dst_port(&packet->tuple, family);
+	return connection;
+}
+
+/* The same as its endpoint sees it. 0: the node has no address to show it. */
+static __always_inline int connection_lead(struct packet *packet, struct connection *connection,
+					   const struct frontend *frontend,
+					   const struct backend *backend, enum source_class class,
+					   int family)
+{
+	connection->service_id = frontend->service_id;
+	addr_copy(connection->dst_be, backend->addr_be, family);
+	connection->dst_port_be = backend->port_be;
+	if (backend->flags & BACKEND_NODE)
+		connection->flags = FLOW_NODE;
+	connection->source_translated =
+		needs_source_translation(packet, frontend, backend, class, family);
+	return !connection->source_translated || node_address(connection->src_be, family);
+}
+
+static __always_inline const struct table_ref *table_for(const struct frontend *frontend,
+							 enum source_class class)
+{
+	return class == SOURCE_POD ? &frontend->tables[SOURCE_POD]
+				   : &frontend->tables[SOURCE_OUTSIDE];
+}
+
+/* Whether who serves a connection is up to more than its addresses and ports. */
+static __always_inline int choice_is_open(struct packet *packet, const struct frontend *frontend)
+{
+	return frontend->affinity_seconds || frontend->flags & FRONTEND_SOURCE_RANGES ||
+	       (config.network_model && packet->from_pod);
+}
+
+/* The lines of both flows. */
+static __always_inline void fetch_flows(struct packet *packet, const struct connection *connection,
+					int family)
+{
+	union any_tuple reverse = {};
+
+	addr_copy(tuple_src(&reverse, family), connection->dst_be, family);
+	addr_copy(tuple_dst(&reverse, family), connection->src_be, family);
+	*tuple_src_port(&reverse, family) = connection->dst_port_be;
+	*tuple_dst_port(&reverse, family) =
+		connection->source_translated ? __builtin_bswap16(source_port(connection->hash, 0))
+					      : *tuple_src_port(&packet->tuple, family);
+	*tuple_protocol(&reverse, family) = *tuple_protocol(&packet->tuple, family);
+	flow_fetch(&packet->tuple, family);
+	flow_fetch(&reverse, family);
+}
+
 /*
  * A new connection makes two flows, far apart in a large table: the lines of both are some 100 ns
- * away. Where a packet says that it is the first one, the reply's place is guessed before
- * anything waits for the forward flow's, so that they come at one time. Wrong guesses harm nothing.
+ * away. Where a packet says that it is the first one, it is asked who would serve it before
+ * anything waits for the forward flow's, so that they come at one time. A wrong guess harms
+ * nothing. Where nothing else can come of it, it is none, and not asked again (FRONTEND_CHOSEN).
  */
-static __always_inline int fetch_flows_of(struct packet *packet, int family)
+static __always_inline int foresee_of(struct packet *packet, int family)
 {
+	struct scratch *scratch = scratch_of(CTX_HOOK);
 	union frontend_words key = {.key.family = family};
-	union any_tuple reverse = {};
+	struct connection *connection;
 	const struct frontend *frontend;
 	const struct backend *backend;
 	const struct table_ref *table;
 	enum source_class class;
-	__u64 hash;
-	__u32 id;
 
+	if (!packet || !scratch)
+		return 0;
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
@@ -188,70 +251,29 @@ static __always_inline int fetch_flows_of(struct packet *packet, int family)
 	frontend = frontend_value(packet->frontend);
 	if (!frontend)
 		return 0;
+	connection = connection_begin(packet, scratch, family);
 	class = source_class(packet, family);
-	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
-				      &frontend->tables[SOURCE_OUTSIDE];
-	hash = connection_hash(&packet->tuple, family);
-	id = table->size ? maglev_select(table, hash) : 0;
-	backend = backend_of(&id, family);
-	if (!backend)
+	table = table_for(frontend, class);
+	connection->backend_id = table->size ? maglev_select(table, connection->hash) : 0;
+	backend = backend_of(&connection->backend_id, family);
+	if (!backend || !connection_lead(packet, connection, frontend, backend, class, family))
 		return 0;
-	addr_copy(tuple_src(&reverse, family), backend->addr_be, family);
-	addr_copy(tuple_dst(&reverse, family), tuple_src(&packet->tuple, family), family);
-	*tuple_dst_port(&reverse, family) = *tuple_src_port(&packet->tuple, family);
-	if (needs_source_translation(packet, frontend, backend, class, family)) {
-		node_address(tuple_dst(&reverse, family), family);
-		*tuple_dst_port(&reverse, family) = __builtin_bswap16(source_port(hash, 0));
-	}
-	*tuple_src_port(&reverse, family) = backend->port_be;
-	*tuple_protocol(&reverse, family) = key.key.protocol;
-	flow_fetch(&packet->tuple, family);
-	flow_fetch(&reverse, family);
+	fetch_flows(packet, connection, family);
+	if (!choice_is_open(packet, frontend))
+		packet->frontend = FRONTEND_CHOSEN;
 	return 0;
 }
 
-__weak int CTX_GLOBAL(fetch_flows4)(struct packet *packet)
-{
-	return packet ? fetch_flows_of(packet, FAMILY_IPV4) : 0;
-}
+__weak int CTX_GLOBAL(foresee4)(struct packet *packet) { return foresee_of(packet, FAMILY_IPV4); }
 
-__weak int CTX_GLOBAL(fetch_flows6)(struct packet *packet)
-{
-	return packet ? fetch_flows_of(packet, FAMILY_IPV6) : 0;
-}
+__weak int CTX_GLOBAL(foresee6)(struct packet *packet) { return foresee_of(packet, FAMILY_IPV6); }
 
-static __always_inline void fetch_flows(struct packet *packet, int family)
+static __always_inline void foresee(struct packet *packet, int family)
 {
 	if (family == FAMILY_IPV4)
-		CTX_GLOBAL(fetch_flows4)(packet);
+		CTX_GLOBAL(foresee4)(packet);
 	else
-		CTX_GLOBAL(fetch_flows6)(packet);
-}
-
-static __always_inline int is_opening(const struct packet *packet)
-{
-	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
-/*
- * Whether a pod opens a connection of no service whose replies would be taken for those of one
- * that we translate: it uses an endpoint through the service and directly, from one port.
- */
-static __always_inline int shares_replies(struct packet *packet, union any_tuple *reverse,
-					  int family)
-{
-	__u8 protocol = *tuple_protocol(&packet->tuple, family);
-
-	if (!packet->from_pod ||
-	    (protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN))
-		return 0;
-	__builtin_memset(reverse, 0, sizeof(*reverse));
-	addr_copy(tuple_src(reverse, family), tuple_dst(&packet->tuple, family), family);
-	addr_copy(tuple_dst(reverse, family), tuple_src(&packet->tuple, family), family);
-	*tuple_src_port(reverse, family) = *tuple_dst_port(&packet->tuple, family);
-	*tuple_dst_port(reverse, family) = *tuple_src_port(&packet->tuple, family);
-	*tuple_protocol(reverse, family) = protocol;
-	return flow_is_there(reverse, family);
+		CTX_GLOBAL(foresee6)(packet);
 }
 
 /* Who serves the connection and as whom it comes to them. 0: nobody, and the program's return
@@ -261,9 +283,9 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 					   struct scratch *scratch, int *verdict, int family)
 {
 	struct connection *connection = &scratch->connection;
-	const struct backend *backend;
-	const struct table_ref *table;
 	enum source_class class = source_class(packet, family);
+	const struct table_ref *table = table_for(frontend, class);
+	const struct backend *backend;
 
 	if (frontend->flags & FRONTEND_SOURCE_RANGES &&
 	    !source_allowed(frontend, tuple_src(&packet->tuple, family), &scratch->source_range,
@@ -271,8 +293,6 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 		*verdict = drop(ctx, REASON_SOURCE_RANGE);
 		return 0;
 	}
-	table = class == SOURCE_POD ? &frontend->tables[SOURCE_POD] :
-				      &frontend->tables[SOURCE_OUTSIDE];
 	if (!table->size) {
 		*verdict = table->offset == EMPTY_DROP ?
 				   drop(ctx, REASON_NO_LOCAL_ENDPOINT) :
@@ -291,18 +311,11 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 		*verdict = drop(ctx, REASON_NO_BACKEND);
 		return 0;
 	}
-	connection->service_id = frontend->service_id;
-	addr_copy(connection->dst_be, backend->addr_be, family);
-	connection->dst_port_be = backend->port_be;
-	if (backend->flags & BACKEND_NODE)
-		connection->flags = FLOW_NODE;
-	if (needs_source_translation(packet, frontend, backend, class, family)) {
-		connection->source_translated = 1;
-		if (!node_address(connection->src_be, family)) {
-			*verdict = drop(ctx, REASON_NO_SOURCE_ADDRESS);
-			return 0;
-		}
-	} else if (!(backend->flags & BACKEND_LOCAL)) {
+	if (!connection_lead(packet, connection, frontend, backend, class, family)) {
+		*verdict = drop(ctx, REASON_NO_SOURCE_ADDRESS);
+		return 0;
+	}
+	if (!connection->source_translated && !(backend->flags & BACKEND_LOCAL)) {
 		connection->masquerade =
 			masquerade_of(ctx, packet, connection->dst_be, scratch, family);
 		/* It opens a connection, whatever its flags say. */
@@ -310,6 +323,16 @@ static __always_inline int choose_endpoint(ctx_t *ctx, struct packet *packet,
 			connection->masquerade = MASQUERADE_SOURCE;
 	}
 	return 1;
+}
+
+/*
+ * Whether a pod opens a connection of no service whose replies would be taken for those of one
+ * that we translate: it uses an endpoint through the service and directly, from one port.
+ */
+static __always_inline int shares_replies(struct packet *packet, union any_tuple *reverse,
+					  int family)
+{
+	return packet->from_pod && replies_are_taken(packet, reverse, family);
 }
 
 /* Who serves a new connection, in scratch->connection: CHOSEN; or the program's return value. */
@@ -326,8 +349,7 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 	/* What a later fragment is part of has its flow, or had. */
 	if (*packet_kind(packet, family) & PACKET_LATER_FRAGMENT)
 		return unserved(ctx, packet, PARSED_FRAGMENT, family);
-	connection = &scratch->connection;
-	__builtin_memset(connection, 0, sizeof(*connection));
+	connection = connection_begin(packet, scratch, family);
 	addr_widen(key.key.addr_be, tuple_dst(&packet->tuple, family), family);
 	key.key.port_be = *tuple_dst_port(&packet->tuple, family);
 	key.key.protocol = *tuple_protocol(&packet->tuple, family);
@@ -345,10 +367,6 @@ static __always_inline int open_of(ctx_t *ctx, struct packet *packet, int family
 		verdict = no_frontend(ctx, packet, &key, scratch, family);
 	if (verdict != CHOSEN)
 		return verdict;
-	connection->hash = connection_hash(&packet->tuple, family);
-	addr_copy(connection->src_be, tuple_src(&packet->tuple, family), family);
-	addr_copy(connection->dst_be, tuple_dst(&packet->tuple, family), family);
-	connection->dst_port_be = *tuple_dst_port(&packet->tuple, family);
 	if (frontend && !choose_endpoint(ctx, packet, frontend, scratch, &verdict, family))
 		return verdict;
 	return CHOSEN;
@@ -417,13 +435,15 @@ __weak int CTX_GLOBAL(connect6)(ctx_t *ctx, struct packet *packet, struct flow *
 static __always_inline int new_connection(ctx_t *ctx, struct packet *packet, struct flow *flow,
 					  int family)
 {
-	int verdict = family == FAMILY_IPV4 ? CTX_GLOBAL(open4)(ctx, packet) :
-					      CTX_GLOBAL(open6)(ctx, packet);
+	int verdict = CHOSEN;
 
+	if (packet->frontend != FRONTEND_CHOSEN)
+		verdict = family == FAMILY_IPV4 ? CTX_GLOBAL(open4)(ctx, packet)
+						: CTX_GLOBAL(open6)(ctx, packet);
 	if (verdict != CHOSEN)
 		return verdict;
-	return family == FAMILY_IPV4 ? CTX_GLOBAL(connect4)(ctx, packet, flow) :
-				       CTX_GLOBAL(connect6)(ctx, packet, flow);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(connect4)(ctx, packet, flow)
+				     : CTX_GLOBAL(connect6)(ctx, packet, flow);
 }
 
 /* Whether the flow's endpoint is still one of the node's backends. */
@@ -494,7 +514,7 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 			return verdict;
 	}
 	if (is_opening(&packet))
-		fetch_flows(&packet, family);
+		foresee(&packet, family);
 	found = flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);

@@ -166,9 +166,8 @@ __weak int CTX_GLOBAL(refuse6)(ctx_t *ctx, struct packet *packet, __u32 what, __
 static __always_inline int refuse(ctx_t *ctx, struct packet *packet, __u16 what, __be32 rest_be,
 				  enum reason reason, int family)
 {
-	return family == FAMILY_IPV4 ?
-		       CTX_GLOBAL(refuse4)(ctx, packet, what, rest_be, reason) :
-		       CTX_GLOBAL(refuse6)(ctx, packet, what, rest_be, reason);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(refuse4)(ctx, packet, what, rest_be, reason)
+				     : CTX_GLOBAL(refuse6)(ctx, packet, what, rest_be, reason);
 }
 
 /* Nobody is there: the sender is told so at once. */

@@ -402,8 +402,8 @@ static __always_inline table_location table_search(void *map, const __u64 *key,
  * one moment. TABLE_ABSENT: the entry is not (or no longer) the key's. TABLE_BUSY: it was being
  * written.
  */
-static __always_inline enum table_result table_copy_once(void *entry, const __u64 *key,
-							 __u32 *meta, __u64 *answer,
+static __always_inline enum table_result table_copy_once(void *entry, const __u64 *key, __u32 *meta,
+							 __u64 *answer,
 							 const struct table_shape shape)
 {
 	const __u32 answer_words = shape.entry_size / 8 - shape.key_words;

@@ -117,8 +117,8 @@ def judge(report):
     """Adds what is wrong with the figures: a program that leaves too little room for the next feature,
     or for another kernel's verifier; and a complete run that has none."""
     for name, instructions in sorted(report.programs.items()):
-        if instructions > VERIFIER_LIMIT // 2:
-            report.failures.append(Failure(f"the verifier: {name}", f"{instructions:,} instructions are more than half "
+        if instructions > VERIFIER_LIMIT // 4:
+            report.failures.append(Failure(f"the verifier: {name}", f"{instructions:,} instructions are more than a quarter "
                                                                     f"of the {VERIFIER_LIMIT:,} that it allows"))
     if report.complete and not (report.programs and report.attached):
         report.failures.append(Failure("the figures", "no suite told how the programs are verified and attached"))
@@ -157,7 +157,7 @@ def table(reports):
               for report, reason, number in reasons] or ["Nothing."]
     lines += ["", "## The verifier", "",
               f"Instructions that it processed for each program, of the {VERIFIER_LIMIT:,} that it allows, and what is left.",
-              "A program that needs more than half fails the test.", "",
+              "A program that needs more than a quarter fails the test.", "",
               "| program | " + " | ".join(report.kernel for report in reports) + " |", "|---|" + "---|" * len(reports)]
     for name in sorted({name for report in reports for name in report.programs}):
         cells = [f"{report.programs[name]:,}, left {100 - 100 * report.programs[name] / VERIFIER_LIMIT:.1f} %"
