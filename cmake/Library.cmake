@@ -25,7 +25,8 @@ function(maglane_use_precompiled name set)
   endif()
 endfunction()
 
-# maglane_library(NAME SOURCES... LINK targets... [PRECOMPILED set]): a static library of one layer.
+# maglane_library(NAME SOURCES... LINK targets... [PRECOMPILED set]): a static library of one layer; a
+# part of tests alone with the set `test`.
 function(maglane_library name)
   cmake_parse_arguments(ARG "" "PRECOMPILED" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_PRECOMPILED)
@@ -35,6 +36,9 @@ function(maglane_library name)
   target_link_libraries(${name} PUBLIC ${ARG_LINK} PRIVATE maglane_warnings)
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
   maglane_use_precompiled(${name} ${ARG_PRECOMPILED})
+  if(ARG_PRECOMPILED STREQUAL test)
+    target_compile_options(${name} PRIVATE ${MAGLANE_TEST_FLAGS})
+  endif()
 endfunction()
 
 # maglane_test(NAME LABEL SOURCES... LINK targets...): a GoogleTest binary, run by ctest
