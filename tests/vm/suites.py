@@ -33,10 +33,11 @@ SMOKE = {
     "contract_kernel": None,
     "contract_random": None,
     "table_kernel_test": ["--seconds", "1", "--gtest_filter=*flows4*"],
-    "netns": ["--xdp-modes", "native", "-k", "test_pod_to_endpoint_on_other_node or "
-              "test_outside_to_node_port_on_another_node or test_cluster_ip_without_endpoints or "
-              "test_cleanup_removes_everything or (test_node_to_cluster_ip and ipv4)"],
 }
+# Real traffic of each kind, one test or two.
+EACH_KIND = ["-k", "test_pod_to_endpoint_on_other_node or test_outside_to_node_port_on_another_node or "
+             "test_cluster_ip_without_endpoints or test_cleanup_removes_everything or "
+             "(test_node_to_cluster_ip and ipv4)"]
 # Random play: how often. An emulated CPU is some ten times slower.
 PLAYS = {True: 10, False: 40}
 
@@ -61,6 +62,9 @@ def suites(smoke):
         if options is not None:
             result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 900,
                                 {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
-    netns = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns"), "-v"]
-    result.append(Suite("netns", netns + (SMOKE["netns"] if smoke else []), "--junitxml=", 2400))
+    netns = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns"), "-v", "--xdp-modes"]
+    # What the modes differ in is how the programs are attached.
+    result.append(Suite("netns", [*netns, "native", *(EACH_KIND if smoke else [])], "--junitxml=", 900 if smoke else 7200))
+    if not smoke:
+        result.append(Suite("netns_other_modes", [*netns, "generic,off", *EACH_KIND], "--junitxml=", 1200))
     return result
