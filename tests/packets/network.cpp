@@ -156,6 +156,9 @@ long Network::fib_lookup(bpf_fib_lookup& params) const {
       IpAddress::from_be(v4 ? Family::ipv4 : Family::ipv6, v4 ? &params.ipv4_dst : params.ipv6_dst);
   const NetworkRoute* route = route_to(destination);
   if (!route || is_own(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
+  // Each device of a kernel has a route for ff00::/8, of type multicast, which this look-up does not take.
+  static const Cidr multicast6 = cidr("ff00::/8");
+  if (multicast6.contains(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
   if (route->kind != NetworkRoute::Kind::unicast) return kKindResults[static_cast<int>(route->kind)];
   const NextHop hop = *next_hop(destination);
   if (params.tot_len > hop.mtu) {
