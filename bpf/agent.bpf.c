@@ -14,17 +14,7 @@
 SEC("tc")
 int expire(struct __sk_buff *ctx)
 {
-	struct expire_call *at = ctx_at(ctx, 0, sizeof(*at));
-	struct expire_call call;
-
-	if (!at)
-		return CTX_DROP;
-	call = *at;
-	expiry_run(&call);
-	at = ctx_at(ctx, 0, sizeof(*at));
-	if (at)
-		*at = call;
-	return 0;
+	return expiry_answer(ctx);
 }
 
 /* Forgets flows of endpoints that are gone, in some buckets: struct forget_call. */

@@ -135,4 +135,20 @@ static __always_inline void expiry_run(struct expire_call *call)
 	call->removed = walk.removed;
 }
 
+/* The packet is the call: struct expire_call. */
+static __always_inline int expiry_answer(const ctx_t *ctx)
+{
+	struct expire_call *at = ctx_at(ctx, 0, sizeof(*at));
+	struct expire_call call;
+
+	if (!at)
+		return CTX_DROP;
+	call = *at;
+	expiry_run(&call);
+	at = ctx_at(ctx, 0, sizeof(*at));
+	if (at)
+		*at = call;
+	return 0;
+}
+
 #endif

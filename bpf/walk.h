@@ -9,10 +9,14 @@
 #include "bpf/scratch.h"
 
 /*
- * A call holds its CPU, with bottom halves off, for about so long: it ends after the bucket in
- * which that has passed, however many it was asked for. Nanoseconds.
+ * A call holds its CPU, with bottom halves off, for about so long: it ends when that has passed,
+ * however many buckets it was asked for. Nanoseconds.
  */
 enum { WALK_BUDGET = 300000 };
+
+/* So many buckets, one after the other, may go without a look at the clock; but after one that
+ * flows were removed from there is one, since that takes far longer than the walk. */
+enum { WALK_CLOCK_BUCKETS = 16 };
 
 /* A run of buckets. */
 struct flow_walk {
@@ -22,7 +26,7 @@ struct flow_walk {
 	__u32 slot_now;
 	__u32 examined; /* flows */
 	__u32 removed;
-	__u32 pad;
+	__u32 removed_then; /* at the last look at the clock */
 };
 
 static __always_inline struct flow_walk flow_walk_from(__u32 first_bucket)
@@ -50,7 +54,9 @@ static __always_inline int bucket_is_empty(const struct table_header *header)
 /* After each bucket. 1: the time is up. */
 static __always_inline long walk_on(struct flow_walk *walk)
 {
-	walk->walked++;
+	if (++walk->walked % WALK_CLOCK_BUCKETS && walk->removed == walk->removed_then)
+		return 0;
+	walk->removed_then = walk->removed;
 	return bpf_ktime_get_ns() > walk->end;
 }
 

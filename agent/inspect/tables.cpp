@@ -18,6 +18,7 @@ using Frontend = std::pair<abi::frontend_key, abi::frontend>;
 using FrontendsOf = std::map<uint32_t, std::vector<Frontend>>;  // by service id
 using TableId = std::pair<uint32_t, uint32_t>;                  // offset, size
 using Entries = std::map<uint32_t, uint32_t>;                   // backend id -> entries in a table
+using RangesOf = std::map<uint32_t, std::vector<std::string>>;  // by service id
 
 TableId id_of(const abi::table_ref& table) {
   return {table.offset, table.size};
@@ -35,6 +36,26 @@ FrontendsOf frontends_by_service(const MapContents& contents, const std::set<uin
              std::tuple(b.second.type, IpAddress::from_be(family_of(b.first.family), b.first.addr_be),
                         host_port(b.first.port_be));
     });
+  return found;
+}
+
+std::string range_name(const abi::source_range_key& key) {
+  const int64_t length = int64_t{key.prefix_bits} - abi::SOURCE_RANGE_BITS;
+  return fmt::format("{}/{}", address_name(static_cast<uint8_t>(key.family), key.addr_be), length);
+}
+
+// Each service's by address and length.
+RangesOf ranges_by_service(const MapContents& contents, const std::set<uint32_t>* only) {
+  std::vector<abi::source_range_key> keys;
+  for (const abi::source_range_key& key : contents.source_ranges)
+    if (only == nullptr || only->contains(key.service_id)) keys.push_back(key);
+  const auto order = [](const abi::source_range_key& key) {
+    return std::tuple(IpAddress::from_be(family_of(static_cast<uint8_t>(key.family)), key.addr_be),
+                      key.prefix_bits);
+  };
+  std::sort(keys.begin(), keys.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  RangesOf found;
+  for (const abi::source_range_key& key : keys) found[key.service_id].push_back(range_name(key));
   return found;
 }
 
@@ -80,7 +101,8 @@ class EndpointCounter {
   std::map<TableId, uint32_t> counts_;
 };
 
-void fill_frontend(const Frontend& source, EndpointCounter& counter, v1::FrontendInfo& frontend) {
+void fill_frontend(const Frontend& source, EndpointCounter& counter, const RangesOf& ranges,
+                   v1::FrontendInfo& frontend) {
   const auto& [key, value] = source;
   const abi::table_ref& outside = value.tables[abi::SOURCE_OUTSIDE];
   const abi::table_ref& pods = value.tables[abi::SOURCE_POD];
@@ -92,6 +114,11 @@ void fill_frontend(const Frontend& source, EndpointCounter& counter, v1::Fronten
   frontend.set_pod_endpoints(pods.size == 0 ? 0 : counter.count(id_of(pods)));
   const abi::table_ref* empty = outside.size == 0 ? &outside : pods.size == 0 ? &pods : nullptr;
   if (empty != nullptr) frontend.set_when_empty(empty->offset == abi::EMPTY_DROP ? "drop" : "reject");
+  frontend.set_affinity_seconds(value.affinity_seconds);
+  frontend.set_limited((value.flags & abi::FRONTEND_SOURCE_RANGES) != 0);
+  const auto found = ranges.find(value.service_id);
+  if (!frontend.limited() || found == ranges.end()) return;
+  for (const std::string& range : found->second) frontend.add_source_ranges(range);
 }
 
 void fill_service(uint32_t id, const abi::service_info& info, v1::ServiceInfo& service) {
@@ -158,6 +185,7 @@ void sort_by_name(v1::ServiceList& list) {
 
 v1::ServiceList make_list(const MapContents& contents, const std::set<uint32_t>* only) {
   const FrontendsOf frontends = frontends_by_service(contents, only);
+  const RangesOf ranges = ranges_by_service(contents, only);
   EndpointCounter counter(contents);
   v1::ServiceList list;
   for (const auto& [id, info] : contents.services) {
@@ -166,7 +194,8 @@ v1::ServiceList make_list(const MapContents& contents, const std::set<uint32_t>*
     fill_service(id, info, service);
     const auto found = frontends.find(id);
     if (found == frontends.end()) continue;
-    for (const Frontend& frontend : found->second) fill_frontend(frontend, counter, *service.add_frontends());
+    for (const Frontend& frontend : found->second)
+      fill_frontend(frontend, counter, ranges, *service.add_frontends());
     if (only != nullptr) fill_endpoints(contents, found->second, service);
   }
   sort_by_name(list);

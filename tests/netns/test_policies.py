@@ -252,6 +252,29 @@ def test_point23_affinity_is_over_after_its_time(lab, put):
     assert len(seen) > 1
 
 
+# ---- what the inspector says of both ------------------------------------------------------------------------
+
+def test_service_show_tells_affinity_and_source_ranges(lab, put):
+    put("policy", changed(affine(["pod-a1"], seconds=300), {
+        "loadBalancerSourceRanges": ["198.51.100.0/24", "10.0.0.0/8"]}, balancer=True))
+
+    def shown():
+        services = lab.maglane("node-a", "service", "show", "test/policy:tcp")["services"]
+        return {(s["family"], f["type"]): (f["affinitySeconds"], f["limited"], f["sourceRanges"])
+                for s in services for f in s["frontends"]}
+    expected = {(family, kind): (300, False, []) for family in ("IPv4", "IPv6") for kind in ("cluster-ip", "node-port")}
+    expected |= {("IPv4", "load-balancer"): (300, True, ["10.0.0.0/8", "198.51.100.0/24"]),
+                 ("IPv6", "load-balancer"): (300, True, [])}
+    assert shown() == expected
+    lab.command("agent", "node-a", "kill")
+    try:
+        assert shown() == expected
+        text = lab.exec("node-a", "maglane", "service", "show", "test/policy:tcp").stdout
+        assert "5m00s  10.0.0.0/8, 198.51.100.0/24\n" in text and "5m00s  nobody\n" in text
+    finally:
+        lab.command("agent", "node-a", "start")
+
+
 # ---- datagrams: 26 ------------------------------------------------------------------------------------------
 
 def test_point26_datagrams_leave_an_endpoint_that_is_gone(lab, put, family):

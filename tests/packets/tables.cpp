@@ -91,6 +91,25 @@ void fill_up_of(std::span<Bucket> buckets, maglane_table table, const abi::table
   }
 }
 
+// Has `program` called until it has walked both tables; `add` gets what each call answers.
+template <typename Call>
+void walk_all(DataPlane& plane, void (DataPlane::*program)(Call&),
+              const std::function<void(const Call&)>& add) {
+  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
+    const auto buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
+    for (uint32_t first = 0; first < buckets;) {
+      Call call{};
+      call.family = family;
+      call.first_bucket = first;
+      call.buckets = buckets - first;
+      (plane.*program)(call);
+      if (call.walked == 0) break;
+      first += call.walked;
+      add(call);
+    }
+  }
+}
+
 template <typename Bucket>
 void lock_all(std::span<Bucket> buckets, bool locked) {
   for (Bucket& bucket : buckets) bucket.header.lock = locked;
@@ -136,38 +155,17 @@ std::map<Ends, Ends> ends_of_flows(Maps& maps) {
 
 abi::expire_call expire_all(DataPlane& plane) {
   abi::expire_call sum{};
-  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    const auto buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
-    for (uint32_t first = 0; first < buckets;) {
-      abi::expire_call call{};
-      call.family = family;
-      call.first_bucket = first;
-      call.buckets = buckets - first;
-      plane.expire(call);
-      if (call.walked == 0) break;
-      first += call.walked;
-      sum.examined += call.examined;
-      sum.removed += call.removed;
-    }
-  }
+  walk_all<abi::expire_call>(plane, &DataPlane::expire, [&](const abi::expire_call& call) {
+    sum.examined += call.examined;
+    sum.removed += call.removed;
+  });
   return sum;
 }
 
 uint32_t forget_all(DataPlane& plane) {
   uint32_t removed = 0;
-  for (const abi::family family : {abi::FAMILY_IPV4, abi::FAMILY_IPV6}) {
-    const auto buckets = static_cast<uint32_t>(memory_of<abi::flow_bucket4>(plane, "flows4").size());
-    for (uint32_t first = 0; first < buckets;) {
-      abi::forget_call call{};
-      call.family = family;
-      call.first_bucket = first;
-      call.buckets = buckets - first;
-      plane.forget(call);
-      if (call.walked == 0) break;
-      first += call.walked;
-      removed += call.removed;
-    }
-  }
+  walk_all<abi::forget_call>(plane, &DataPlane::forget,
+                             [&](const abi::forget_call& call) { removed += call.removed; });
   return removed;
 }
 

@@ -32,6 +32,13 @@ std::string reach(const v1::FrontendInfo& frontend) {
   return fmt::format("{} outside, {} pods", amount(frontend.endpoints()), amount(frontend.pod_endpoints()));
 }
 
+// Who may open connections to a frontend.
+std::string sources(const v1::FrontendInfo& frontend) {
+  if (!frontend.limited()) return "any";
+  return frontend.source_ranges().empty() ? "nobody"
+                                          : fmt::format("{}", fmt::join(frontend.source_ranges(), ", "));
+}
+
 std::string shares(const google::protobuf::RepeatedPtrField<v1::EndpointShare>& endpoints) {
   std::string text;
   Table table({{"ENDPOINT"}, {"WHERE"}, {"BACKEND", true}, {"ENTRIES", true}, {"SHARE", true}, {""}},
@@ -71,9 +78,12 @@ std::string to_long_text(const v1::ServiceList& list) {
     if (!text.empty()) text += "\n";
     text += fmt::format("{}  {} {}, port {}, id {}, {} connections\n", name_of(service), service.protocol(),
                         service.family(), service.port(), service.id(), count(service.connections()));
-    Table frontends({{"FRONTEND"}, {"TYPE"}, {"ENDPOINTS"}}, into(text), "  ");
+    Table frontends({{"FRONTEND"}, {"TYPE"}, {"ENDPOINTS"}, {"AFFINITY", true}, {"SOURCES"}}, into(text),
+                    "  ");
     for (const auto& frontend : service.frontends())
-      frontends.add({endpoint(frontend.address(), frontend.port()), frontend.type(), reach(frontend)});
+      frontends.add({endpoint(frontend.address(), frontend.port()), frontend.type(), reach(frontend),
+                     frontend.affinity_seconds() ? duration(frontend.affinity_seconds()) : "-",
+                     sources(frontend)});
     frontends.finish();
     text += service.endpoints().empty() ? "  no endpoint can be reached from this node\n"
                                         : shares(service.endpoints());

@@ -6,22 +6,20 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/ip.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
-#include <net/if.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
+#include <chrono>
 #include <cstring>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/bench/flood/flood.h"
-#include "tests/bench/forward/traffic_common.h"
+#include "tests/bench/traffic/common.h"
 // After the types that it names.
 #include "flood.skel.h"
 
@@ -39,8 +37,7 @@ struct Options {
 };
 
 struct Frame {
-  ethhdr ethernet;
-  iphdr ip;
+  Headers headers;
   union {
     tcphdr tcp;
     udphdr udp;
@@ -48,36 +45,12 @@ struct Frame {
 } __attribute__((packed));
 static_assert(sizeof(Frame) <= FLOOD_BYTES && FLOOD_BYTES <= sizeof flood_state{}.frame);
 
-uint32_t sum_words(const void* data, size_t bytes) {
-  const auto* at = static_cast<const uint8_t*>(data);
-  uint32_t sum = 0;
-  for (size_t i = 0; i < bytes; i += 2) {
-    uint16_t word;
-    std::memcpy(&word, at + i, 2);
-    sum += word;
-  }
-  return sum;
-}
-
 flood_state make_flood(const Options& options) {
   const bool udp = options.protocol == "udp";
   const uint16_t l4_bytes = udp ? sizeof(udphdr) : sizeof(tcphdr);
   Frame frame{};
-  if (std::sscanf(options.target_mac.c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &frame.ethernet.h_dest[0],
-                  &frame.ethernet.h_dest[1], &frame.ethernet.h_dest[2], &frame.ethernet.h_dest[3],
-                  &frame.ethernet.h_dest[4], &frame.ethernet.h_dest[5]) != 6) {
-    errno = 0;
-    give_up("'" + options.target_mac + "' is no MAC address");
-  }
-  frame.ethernet.h_source[0] = 2;  // locally administered
-  frame.ethernet.h_proto = htons(ETH_P_IP);
-  frame.ip.version = 4;
-  frame.ip.ihl = 5;
-  frame.ip.ttl = 64;
-  frame.ip.id = FLOOD_MARK;
-  frame.ip.protocol = udp ? IPPROTO_UDP : IPPROTO_TCP;
-  frame.ip.tot_len = htons(static_cast<uint16_t>(sizeof(iphdr) + l4_bytes));
-  frame.ip.daddr = address_of(options.target);
+  frame.headers = headers_to(options.target_mac, options.target, udp ? IPPROTO_UDP : IPPROTO_TCP, l4_bytes);
+  frame.headers.ip.id = FLOOD_MARK;
   if (udp) {
     frame.udp.len = htons(l4_bytes);
   } else {
@@ -87,20 +60,14 @@ flood_state make_flood(const Options& options) {
   }
   flood_state state{};
   std::memcpy(state.frame, &frame, sizeof frame);
-  state.ip_sum = sum_words(&frame.ip, sizeof frame.ip);
+  state.ip_sum = sum_words(&frame.headers.ip, sizeof(iphdr));
   // RFC 9293, RFC 768: the pseudo header is the addresses, the protocol and the length.
-  state.l4_sum = sum_words(&frame.ip.daddr, 4) + sum_words(&frame.tcp, l4_bytes) +
-                 htons(frame.ip.protocol) + htons(l4_bytes);
+  state.l4_sum = sum_words(&frame.headers.ip.daddr, 4) + sum_words(&frame.tcp, l4_bytes) +
+                 htons(frame.headers.ip.protocol) + htons(l4_bytes);
   state.ports = static_cast<uint32_t>(std::min<size_t>(options.ports.size(), FLOOD_PORTS));
   for (uint32_t i = 0; i < state.ports; ++i) state.port_be[i] = htons(options.ports[i]);
   state.udp = udp;
   return state;
-}
-
-unsigned eth0() {
-  const unsigned index = if_nametoindex("eth0");
-  if (index == 0) give_up("eth0");
-  return index;
 }
 
 void attach(const bpf_program* program) {

@@ -6,7 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "tests/bench/forward/traffic_common.h"
+#include "tests/bench/forward/kinds.h"
 
 namespace maglane::bench {
 namespace {

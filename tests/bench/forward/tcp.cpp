@@ -8,12 +8,15 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <span>
 #include <thread>
+#include <vector>
 
 #include "agent/kernel/fd.h"
-#include "tests/bench/forward/traffic_common.h"
+#include "tests/bench/forward/kinds.h"
+#include "tests/bench/traffic/common.h"
 
 namespace maglane::bench {
 namespace {

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/ip.h>
 #include <linux/udp.h>
-#include <net/if.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <chrono>
 #include <cstring>
 #include <memory>
+#include <vector>
 
+#include "tests/bench/forward/kinds.h"
 #include "tests/bench/forward/traffic.h"
-#include "tests/bench/forward/traffic_common.h"
+#include "tests/bench/traffic/common.h"
 #include "traffic.skel.h"
 
 namespace maglane::bench {
@@ -26,65 +25,36 @@ constexpr uint32_t kBatch = 64;           // frames that the kernel sends at a t
 constexpr uint32_t kCall = kBatch * 512;  // frames of one system call: some milliseconds
 constexpr auto kWarmUp = std::chrono::milliseconds(300);
 
-uint32_t sum_words(const void* data, size_t bytes, uint32_t sum = 0) {
-  const auto* words = static_cast<const uint8_t*>(data);
-  for (size_t i = 0; i < bytes; i += 2) {
-    uint16_t word;
-    std::memcpy(&word, words + i, 2);
-    sum += word;
-  }
-  return sum;
-}
-
 uint16_t fold(uint32_t sum) {
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(sum);
 }
 
 struct Frame {
-  ethhdr ethernet;
-  iphdr ip;
+  Headers headers;
   udphdr udp;
-  uint8_t payload[FRAME_BYTES - sizeof(ethhdr) - sizeof(iphdr) - sizeof(udphdr)];
+  uint8_t payload[FRAME_BYTES - sizeof(Headers) - sizeof(udphdr)];
 } __attribute__((packed));
 static_assert(sizeof(Frame) == FRAME_BYTES);
 
 generator_state make_generator(const UdpOptions& options) {
+  constexpr size_t kUdpBytes = sizeof(Frame) - sizeof(Headers);
   Frame frame{};
-  if (std::sscanf(options.target_mac.c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &frame.ethernet.h_dest[0],
-                  &frame.ethernet.h_dest[1], &frame.ethernet.h_dest[2], &frame.ethernet.h_dest[3],
-                  &frame.ethernet.h_dest[4], &frame.ethernet.h_dest[5]) != 6) {
-    errno = 0;
-    give_up("'" + options.target_mac + "' is no MAC address");
-  }
-  frame.ethernet.h_source[0] = 2;  // locally administered
-  frame.ethernet.h_proto = htons(ETH_P_IP);
-  frame.ip.version = 4;
-  frame.ip.ihl = 5;
-  frame.ip.ttl = 64;
-  frame.ip.protocol = IPPROTO_UDP;
-  frame.ip.tot_len = htons(FRAME_BYTES - sizeof(ethhdr));
-  frame.ip.saddr = address_of(options.source);
-  frame.ip.daddr = address_of(options.target);
-  frame.ip.check = static_cast<uint16_t>(~fold(sum_words(&frame.ip, sizeof frame.ip)));
+  frame.headers = headers_to(options.target_mac, options.target, IPPROTO_UDP, kUdpBytes);
+  frame.headers.ip.saddr = address_of(options.source);
+  frame.headers.ip.check = static_cast<uint16_t>(~fold(sum_words(&frame.headers.ip, sizeof(iphdr))));
   frame.udp.dest = htons(options.port);
-  frame.udp.len = htons(sizeof frame.udp + sizeof frame.payload);
+  frame.udp.len = htons(kUdpBytes);
   std::memset(frame.payload, 'm', sizeof frame.payload);
   // RFC 768: the pseudo header is the addresses, the protocol and UDP's length.
-  uint32_t sum = sum_words(&frame.ip.saddr, 8);
-  sum = sum_words(&frame.udp, sizeof frame.udp + sizeof frame.payload, sum);
+  uint32_t sum = sum_words(&frame.headers.ip.saddr, 8);
+  sum = sum_words(&frame.udp, kUdpBytes, sum);
   sum += htons(IPPROTO_UDP) + uint32_t{frame.udp.len};
   generator_state state{};
   std::memcpy(state.frame, &frame, sizeof frame);
   state.udp_sum = sum;
   state.flows = options.flows;
   return state;
-}
-
-unsigned eth0() {
-  const unsigned index = if_nametoindex("eth0");
-  if (index == 0) give_up("eth0");
-  return index;
 }
 
 // The program leaves the device with its link.

@@ -134,17 +134,7 @@ static __always_inline int pair(enum table table, union any_tuple *key, const st
 SEC("tc")
 int sweep(struct __sk_buff *ctx)
 {
-	struct expire_call *at = ctx_at(ctx, 0, sizeof(*at));
-	struct expire_call call;
-
-	if (!at)
-		return CTX_DROP;
-	call = *at;
-	expiry_run(&call);
-	at = ctx_at(ctx, 0, sizeof(*at));
-	if (at)
-		*at = call;
-	return 0;
+	return expiry_answer(ctx);
 }
 
 OPERATION(empty, key.t4.protocol == IPPROTO_TCP)

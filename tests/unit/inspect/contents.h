@@ -51,6 +51,26 @@ inline void add_frontend(MapContents& contents, const std::string& address, uint
   contents.frontends[key] = {service_id, type, 0, {}, {outside, pods}, 0, 0};
 }
 
+// One that only the service's source ranges may open connections to.
+inline void add_limited(MapContents& contents, const std::string& address, uint16_t port,
+                        uint32_t service_id) {
+  add_frontend(contents, address, port, service_id, abi::FRONTEND_LOAD_BALANCER, {0, 10}, {0, 10});
+  for (auto& [key, frontend] : contents.frontends)
+    if (frontend.service_id == service_id && frontend.type == abi::FRONTEND_LOAD_BALANCER)
+      frontend.flags |= abi::FRONTEND_SOURCE_RANGES;
+}
+
+inline void add_source_range(MapContents& contents, uint32_t service_id, const std::string& address,
+                             uint32_t length) {
+  abi::source_range_key key{};
+  __u8 family;
+  set_address(address, key.addr_be, family);
+  key.prefix_bits = abi::SOURCE_RANGE_BITS + length;
+  key.service_id = service_id;
+  key.family = family;
+  contents.source_ranges.insert(key);
+}
+
 // default/web:http with a cluster address, a node port of policy Local and three endpoints,
 // one of them here; default/empty, which rejects; prod/web.
 inline MapContents cluster() {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "agent/inspect/selector.h"
 #include "tests/unit/inspect/contents.h"
 
@@ -12,6 +14,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 std::vector<std::string> names(const v1::ServiceList& list) {
   std::vector<std::string> result;
@@ -63,6 +66,57 @@ TEST(Services, SharesCountEachTableOnce) {
   EXPECT_FALSE(endpoints[1].local());
 }
 
+std::vector<std::string> ranges(const v1::FrontendInfo& frontend) {
+  return {frontend.source_ranges().begin(), frontend.source_ranges().end()};
+}
+
+TEST(Services, FrontendsTellTheirSourceRanges) {
+  MapContents contents = test::cluster();
+  test::add_limited(contents, "203.0.113.7", 80, 7);
+  // Of its own service and family, by number.
+  test::add_source_range(contents, 7, "10.0.0.0", 24);
+  test::add_source_range(contents, 7, "198.51.100.0", 24);
+  test::add_source_range(contents, 7, "10.0.0.0", 8);
+  test::add_source_range(contents, 7, "9.9.9.9", 32);
+  test::add_source_range(contents, 8, "192.0.2.0", 24);
+  for (const auto& list : {list_services(contents), show_services(contents, {7})}) {
+    const auto web = std::find_if(list.services().begin(), list.services().end(),
+                                  [](const v1::ServiceInfo& s) { return s.id() == 7; });
+    ASSERT_EQ(web->frontends_size(), 3);
+    for (const int open : {0, 1}) {  // cluster address and node port
+      EXPECT_FALSE(web->frontends(open).limited());
+      EXPECT_THAT(ranges(web->frontends(open)), IsEmpty());
+    }
+    EXPECT_TRUE(web->frontends(2).limited());
+    EXPECT_THAT(ranges(web->frontends(2)),
+                ElementsAre("9.9.9.9/32", "10.0.0.0/8", "10.0.0.0/24", "198.51.100.0/24"));
+  }
+}
+
+TEST(Services, RangesOfTheOtherFamilyAloneLetNobodyIn) {
+  MapContents contents = test::cluster();
+  contents.services[20] = test::service("default", "web", "http", 80, 6, 6);
+  test::add_limited(contents, "203.0.113.7", 80, 7);
+  test::add_limited(contents, "2001:db8::7", 80, 20);
+  test::add_source_range(contents, 20, "2001:db8:c::", 48);
+  const auto list = show_services(contents, {7, 20});
+  ASSERT_EQ(list.services_size(), 2);
+  EXPECT_TRUE(list.services(0).frontends(2).limited());
+  EXPECT_THAT(ranges(list.services(0).frontends(2)), IsEmpty());
+  EXPECT_THAT(ranges(list.services(1).frontends(0)), ElementsAre("2001:db8:c::/48"));
+}
+
+TEST(Services, FrontendsTellTheirAffinity) {
+  MapContents contents = test::cluster();
+  for (auto& [key, frontend] : contents.frontends)
+    if (frontend.service_id == 7) frontend.affinity_seconds = 10800;
+  for (const auto& list : {list_services(contents), show_services(contents, {7, 8})}) {
+    EXPECT_EQ(list.services(0).frontends(0).affinity_seconds(), 0U);  // default/empty
+    ASSERT_EQ(list.services(1).frontends_size(), 2);
+    for (const auto& frontend : list.services(1).frontends()) EXPECT_EQ(frontend.affinity_seconds(), 10800U);
+  }
+}
+
 TEST(Backends, AreListedByAddress) {
   const auto list = list_backends(test::cluster());
   ASSERT_EQ(list.backends_size(), 3);
@@ -103,10 +157,16 @@ TEST(Garbage, NeitherHarmsNorHides) {
   std::memset(&contents.backends[0xffffff], 0xff, sizeof(abi::backend));
   test::add_frontend(contents, "10.96.0.9", 1, 7, 0xee, {40, 0xffffffff}, {0xfffffff0, 16});
   contents.maglev[41] = 0xffffffff;
+  abi::source_range_key range{};
+  range.service_id = 7;
+  contents.source_ranges.insert(range);
+  test::add_limited(contents, "203.0.113.7", 80, 7);
   const auto list = list_services(contents);
   EXPECT_EQ(list.services_size(), 4);
   EXPECT_EQ(list.services(0).namespace_(), std::string(64, '?'));
   EXPECT_EQ(list_backends(contents).backends_size(), 4);
+  const auto web = show_services(contents, {7});
+  EXPECT_THAT(web.services(0).frontends(2).source_ranges(), ElementsAre("0.0.0.0/-64"));
   const auto info = show_maglev(contents, {7}, "web");
   bool gone = false;
   for (const auto& table : info.tables())

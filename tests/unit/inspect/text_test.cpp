@@ -56,15 +56,33 @@ TEST(Text, ServiceListAligned) {
 TEST(Text, ServiceShownWithShares) {
   EXPECT_EQ(to_long_text(inspect::show_services(test::cluster(), {7})),
             "default/web:http  TCP IPv4, port 80, id 7, 0 connections\n"
-            "  FRONTEND           TYPE        ENDPOINTS\n"
-            "  10.96.0.1:80       cluster-ip  3\n"
-            "  192.168.1.1:30080  node-port   1 outside, 3 pods\n"
+            "  FRONTEND           TYPE        ENDPOINTS          AFFINITY  SOURCES\n"
+            "  10.96.0.1:80       cluster-ip  3                         -  any\n"
+            "  192.168.1.1:30080  node-port   1 outside, 3 pods         -  any\n"
             "  ENDPOINT          WHERE      BACKEND  ENTRIES  SHARE\n"
             "  10.244.0.10:8080  this node        3        5  45.5%  #########\n"
             "  10.244.1.2:8080   elsewhere        4        3  27.3%  #####\n"
             "  10.244.1.10:8080  elsewhere        5        3  27.3%  #####\n");
   EXPECT_THAT(to_long_text(inspect::show_services(test::cluster(), {8})),
               HasSubstr("no endpoint can be reached"));
+}
+
+TEST(Text, ServiceShownWithAffinityAndSourceRanges) {
+  MapContents contents = test::cluster();
+  test::add_limited(contents, "203.0.113.7", 80, 7);
+  for (auto& [key, frontend] : contents.frontends) frontend.affinity_seconds = 10800;
+  EXPECT_THAT(to_long_text(inspect::show_services(contents, {7})),
+              AllOf(ContainsRegex("10.96.0.1:80 .* 3h00m  any\n"),
+                    ContainsRegex("203.0.113.7:80 .* 3h00m  nobody\n")));
+  test::add_source_range(contents, 7, "198.51.100.0", 24);
+  test::add_source_range(contents, 7, "10.0.0.0", 8);
+  const auto list = inspect::show_services(contents, {7});
+  EXPECT_THAT(to_long_text(list), HasSubstr("3h00m  10.0.0.0/8, 198.51.100.0/24\n"));
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(list, read_back(list)));
+  const auto json = to_json(list, JsonLayout::one_line);
+  EXPECT_THAT(*json, AllOf(HasSubstr("\"affinitySeconds\":10800"), HasSubstr("\"limited\":true"),
+                           HasSubstr("\"sourceRanges\":[\"10.0.0.0/8\",\"198.51.100.0/24\"]"),
+                           HasSubstr("\"sourceRanges\":[]")));
 }
 
 TEST(Text, MaglevTablesWithBars) {

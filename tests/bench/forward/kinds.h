@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the kinds of traffic share.
+// The kinds of traffic.
 #pragma once
 
-#include <netinet/in.h>
-
-#include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace maglane::bench {
-
-// Says what failed, with errno where that is not 0, and ends the program.
-[[noreturn]] void give_up(const std::string& what);
-
-// Moves this thread into the network namespace /run/netns/NAME; sockets keep that they were made in.
-void enter(const std::string& name);
-
-// Only this CPU, of those that this process may use: number 0 is the first of them, and
-// numbers start again at 0 after the last.
-void pin(unsigned number);
-
-in_addr_t address_of(const std::string& text);  // in network byte order
 
 struct UdpOptions {
   std::string client = "client", backend = "backend";  // network namespaces
