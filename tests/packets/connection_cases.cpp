@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packets/scenario.h"
+#include "tests/packets/tables.h"
 
 namespace maglane::test {
 namespace {
@@ -434,6 +435,21 @@ void busy_in_one_direction_keeps_both(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
+// Whichever it is: what the other direction has had, its own entry does not tell.
+void the_other_direction_is_asked(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  establish(s);
+  server_sends(s, kAck);
+  for (const bool reply : {false, true}) {
+    s.age_flows(0);
+    each_slot(s.plane, [&](const FlowSlot& flow) {
+      if (static_cast<bool>(flow.body->flags & abi::FLOW_REPLY) == reply)
+        flow.body->stamp = (s.plane.slot() - limit.tcp_established) & abi::STAMP_SLOT_MASK;
+    });
+    EXPECT_EQ(s.expire().removed, 0U);
+  }
+}
+
 // What a connection in this state may be idle for: less than that keeps it, that does not.
 void expect_limit(Scenario& s, uint32_t slots, int line = __builtin_LINE()) {
   expect_after_idle(s, slots - 1, 2, line);
@@ -593,6 +609,7 @@ std::vector<Case> connection_cases() {
       {"opening_expires_early", opening_expires_early},
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},
+      {"the_other_direction_is_asked", the_other_direction_is_asked},
       {"a_connection_is_counted_once", a_connection_is_counted_once},
       {"answered_but_not_confirmed_expires_early", answered_but_not_confirmed_expires_early, Case::tcp_only},
       {"met_in_the_middle_expires_early", met_in_the_middle_expires_early, Case::tcp_only},
