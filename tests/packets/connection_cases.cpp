@@ -199,6 +199,25 @@ void port_after_a_doubtful_reset(Scenario& s) {
   s.uplink(s.first(s.client(50001), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
 }
 
+// Who was never answered goes before it.
+void port_of_nobody_before_that_of_a_doubtful_reset(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 2;
+  s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const auto open = [&](uint16_t client) {
+    return s.uplink(s.first(s.client(client), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  };
+  const uint16_t reset = open(40000);
+  s.uplink(s.answer(s.remote(), s.node(reset))).sent(s.answer(s.node(), s.client(40000)).hop());
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(reset), s.remote()).hop());
+  s.uplink(s.later(s.client(40000), s.node(), kRst)).sent(s.later(s.node(reset), s.remote(), kRst).hop());
+  for (uint16_t client = 40001; client < 40009; ++client) {
+    const uint16_t silent = open(client);
+    EXPECT_NE(silent, reset);
+    s.age_flows(2);
+  }
+}
+
 // A pod's own, on the device that leads to it; not one in its name from another device.
 void reset_of_a_pod_is_beyond_doubt(Scenario& s) {
   establish(s);
@@ -592,6 +611,7 @@ std::vector<Case> connection_cases() {
       {"reset_from_outside_is_doubtful", reset_from_outside_is_doubtful, Case::tcp_only},
       {"goes_on_after_a_reset", goes_on_after_a_reset, Case::tcp_only},
       {"port_after_a_doubtful_reset", port_after_a_doubtful_reset, Case::tcp_only},
+      {"port_of_nobody_before_that_of_a_doubtful_reset", port_of_nobody_before_that_of_a_doubtful_reset, Case::tcp_only},
       {"reset_of_a_pod_is_beyond_doubt", reset_of_a_pod_is_beyond_doubt, Case::tcp_only},
       {"doubtful_expires", doubtful_expires, Case::tcp_only},
       {"refused_by_the_server_is_reopened", refused_by_the_server_is_reopened, Case::tcp_only},

@@ -38,6 +38,7 @@ void kubenet_to_the_outside_and_back(Scenario& s) {
   s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
   s.uplink(s.later(s.outside(), s.node(40000))).sent(s.later(s.outside(), pod(s)).hop());
   EXPECT_EQ(s.flow_count(), 2U);
+  each_slot(s.plane, [](const FlowSlot& flow) { EXPECT_TRUE(flow.body->flags & FLOW_SNAT); });  // people are told
 }
 
 void kubenet_not_inside_the_cluster(Scenario& s) {
@@ -109,6 +110,8 @@ void an_endpoint_outside(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.outside()});
   s.pod(s.first(pod(s), s.vip())).sent(s.first(s.node(40000), s.outside()).hop());
   s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.vip(), pod(s)).hop());
+  // Also one that is met in the middle: a service's are followed from there.
+  s.pod(s.later(pod(s, 0, 40001), s.vip())).sent(s.later(s.node(40001), s.outside()).hop());
   // Past the service, from the same port.
   const uint16_t port = s.pod(s.first(pod(s), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
   s.uplink(s.answer(s.outside(), s.node(port))).sent(s.answer(s.outside(), pod(s)).hop());
@@ -128,6 +131,12 @@ void the_address_of_the_device_that_the_route_chose(Scenario& s) {
   opens_as(s, pod(s), s.node_c(40000), s.outside_c());
   s.uplink(s.answer(s.outside_c(), s.node_c(40000)), kUp1).sent(s.answer(s.outside_c(), pod(s)).hop());
   opens_as(s, pod(s), s.node(40000), s.outside());
+}
+
+// The route alone tells the device then.
+void towards_a_neighbour_that_is_not_known(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node_c(40000), s.pick("192.168.51.77:80", "[fd51::77]:80"));
 }
 
 // As the kernel routes before it masquerades: rules and routes may depend on who sends.
@@ -193,6 +202,9 @@ void a_port_that_a_socket_of_the_node_has(Scenario& s) {
 void a_port_that_the_node_wants_later(Scenario& s) {
   model(s, NETWORK_KUBENET);
   opens_as(s, pod(s), s.node(40000), s.outside());
+  // What it has open already is not the pod's.
+  const Packet older = s.later(s.node(40000), s.outside());
+  if (s.tcp()) s.leave(older, kUp0).let_out(REASON_NOT_OURS, older);
   const Outcome out = s.leave(s.first(s.node(40000), s.outside()), kUp0);
   const HostPort changed = s.node(parse(out.last().frame).source_port);
   EXPECT_NE(changed.port, 40000);
@@ -203,6 +215,26 @@ void a_port_that_the_node_wants_later(Scenario& s) {
       .let_out(REASON_NODE_PORT_CHANGED, s.later(changed, s.outside()));
   s.leave(s.first(s.node(40001), s.outside()), kUp0).let_out(REASON_NOT_OURS, s.first(s.node(40001), s.outside()));
   s.leave(s.first(s.node(40000), s.outside(80)), kUp0).let_out(REASON_NOT_OURS, s.first(s.node(40000), s.outside(80)));
+}
+
+// Closed and opened again it is a new connection, which does not expire with the old one.
+void a_port_that_the_node_uses_again(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s)).hop());
+  s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
+  const auto ended = [&] {
+    int ends = 0;
+    each_slot(s.plane, [&](const FlowSlot& flow) { ends += (flow.seen() & SEEN_FIN) != 0; });
+    return ends;
+  };
+  s.leave(s.first(s.node(40000), s.outside()), kUp0);
+  EXPECT_EQ(ended(), 0);
+  s.leave(s.later(s.node(40000), s.outside(), kRst), kUp0);
+  EXPECT_EQ(ended(), 2);
+  s.leave(s.first(s.node(40000), s.outside()), kUp0);
+  EXPECT_EQ(ended(), 0);
+  EXPECT_EQ(s.flow_count(), 4U);
 }
 
 // One connection for each port, and then none; all of it through ports that do not lie together.
@@ -266,6 +298,22 @@ void in_the_middle_of_a_connection(Scenario& s) {
   model(s, NETWORK_KUBENET);
   s.pod(s.later(pod(s), s.outside())).passed(REASON_NOT_OURS);
   EXPECT_EQ(s.flow_count(), 0U);
+  // Least of all another pod's that has the same port.
+  opens_as(s, pod(s, 1), s.node(40000), s.outside());
+  s.pod(s.later(pod(s), s.outside())).passed(REASON_NOT_OURS);
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s, 1)).hop());
+  EXPECT_EQ(s.flow_count(), 2U);
+}
+
+// By a port that is not its own, too: it is looked for where it was found.
+void a_lost_direction_finds_its_port(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s, 0), s.node(40000), s.outside());
+  const uint16_t port =
+      s.pod(s.first(pod(s, 1), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
+  s.lose_direction(false);
+  s.pod(s.later(pod(s, 1), s.outside())).sent(s.later(s.node(port), s.outside()).hop());
+  s.pod(s.later(pod(s, 0), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
 }
 
 // An endpoint's answer whose flow was lost is no connection of its own.
@@ -451,6 +499,7 @@ std::vector<Case> masquerade_cases() {
       {"point19_an_endpoint_outside", an_endpoint_outside},
       {"point19_an_endpoint_without_a_route", an_endpoint_without_a_route},
       {"point19_the_address_of_the_device_that_the_route_chose", the_address_of_the_device_that_the_route_chose},
+      {"point19_towards_a_neighbour_that_is_not_known", towards_a_neighbour_that_is_not_known},
       {"point19_routed_by_the_pods_own_address", routed_by_the_pods_own_address},
       {"point19_no_address_on_the_device", no_address_on_the_device},
       {"point19_what_leaves_by_no_uplink", what_leaves_by_no_uplink},
@@ -458,6 +507,7 @@ std::vector<Case> masquerade_cases() {
       {"point19_the_own_port_unless_another_has_it", the_own_port_unless_another_has_it},
       {"point19_a_port_that_a_socket_of_the_node_has", a_port_that_a_socket_of_the_node_has, Case::no_sctp},
       {"point19_a_port_that_the_node_wants_later", a_port_that_the_node_wants_later},
+      {"point19_a_port_that_the_node_uses_again", a_port_that_the_node_uses_again, Case::tcp_only},
       {"point19_every_port_of_the_range", every_port_of_the_range},
       {"point19_an_answer_to_the_outside", an_answer_to_the_outside, Case::tcp_only},
       {"point19_a_reset_of_nobody", a_reset_of_nobody, Case::tcp_only},
@@ -466,6 +516,7 @@ std::vector<Case> masquerade_cases() {
       {"point19_a_lost_reply_that_another_pod_has", a_lost_reply_that_another_pod_has},
       {"point19_an_established_one_keeps_a_lost_reply", an_established_one_keeps_a_lost_reply},
       {"point19_a_lost_direction_comes_back", a_lost_direction_comes_back},
+      {"point19_a_lost_direction_finds_its_port", a_lost_direction_finds_its_port},
       {"point19_the_stack_tells_who_was_too_far", the_stack_tells_who_was_too_far},
       {"point19_strangers_to_the_node_stay_the_nodes", strangers_to_the_node_stay_the_nodes},
       {"point19_replies_are_known_by_their_bits", replies_are_known_by_their_bits},
