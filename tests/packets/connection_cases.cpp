@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/packets/scenario.h"
+#include "tests/packets/tables.h"
 
 namespace maglane::test {
 namespace {
@@ -196,6 +197,25 @@ void port_after_a_doubtful_reset(Scenario& s) {
   for (uint16_t client = 40001; s.flow_count() < 4; ++client) EXPECT_NE(open(client), port);
   EXPECT_EQ(open(50000), port);
   s.uplink(s.first(s.client(50001), s.node())).dropped(abi::REASON_NO_SOURCE_PORT);
+}
+
+// Who was never answered goes before it.
+void port_of_nobody_before_that_of_a_doubtful_reset(Scenario& s) {
+  s.cluster.config.snat_port_count[0] = 2;
+  s.cluster.config.snat_port_count[1] = 0;
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.remote()});
+  const auto open = [&](uint16_t client) {
+    return s.uplink(s.first(s.client(client), s.node())).sent_from_new_port(s.first(s.node(0), s.remote()).hop());
+  };
+  const uint16_t reset = open(40000);
+  s.uplink(s.answer(s.remote(), s.node(reset))).sent(s.answer(s.node(), s.client(40000)).hop());
+  s.uplink(s.later(s.client(40000), s.node())).sent(s.later(s.node(reset), s.remote()).hop());
+  s.uplink(s.later(s.client(40000), s.node(), kRst)).sent(s.later(s.node(reset), s.remote(), kRst).hop());
+  for (uint16_t client = 40001; client < 40009; ++client) {
+    const uint16_t silent = open(client);
+    EXPECT_NE(silent, reset);
+    s.age_flows(2);
+  }
 }
 
 // A pod's own, on the device that leads to it; not one in its name from another device.
@@ -434,6 +454,21 @@ void busy_in_one_direction_keeps_both(Scenario& s) {
   EXPECT_EQ(s.flow_count(), 2U);
 }
 
+// Whichever it is: what the other direction has had, its own entry does not tell.
+void the_other_direction_is_asked(Scenario& s) {
+  const abi::timeouts& limit = s.cluster.config.timeouts;
+  establish(s);
+  server_sends(s, kAck);
+  for (const bool reply : {false, true}) {
+    s.age_flows(0);
+    each_slot(s.plane, [&](const FlowSlot& flow) {
+      if (static_cast<bool>(flow.body->flags & abi::FLOW_REPLY) == reply)
+        flow.body->stamp = (s.plane.slot() - limit.tcp_established) & abi::STAMP_SLOT_MASK;
+    });
+    EXPECT_EQ(s.expire().removed, 0U);
+  }
+}
+
 // What a connection in this state may be idle for: less than that keeps it, that does not.
 void expect_limit(Scenario& s, uint32_t slots, int line = __builtin_LINE()) {
   expect_after_idle(s, slots - 1, 2, line);
@@ -576,6 +611,7 @@ std::vector<Case> connection_cases() {
       {"reset_from_outside_is_doubtful", reset_from_outside_is_doubtful, Case::tcp_only},
       {"goes_on_after_a_reset", goes_on_after_a_reset, Case::tcp_only},
       {"port_after_a_doubtful_reset", port_after_a_doubtful_reset, Case::tcp_only},
+      {"port_of_nobody_before_that_of_a_doubtful_reset", port_of_nobody_before_that_of_a_doubtful_reset, Case::tcp_only},
       {"reset_of_a_pod_is_beyond_doubt", reset_of_a_pod_is_beyond_doubt, Case::tcp_only},
       {"doubtful_expires", doubtful_expires, Case::tcp_only},
       {"refused_by_the_server_is_reopened", refused_by_the_server_is_reopened, Case::tcp_only},
@@ -593,6 +629,7 @@ std::vector<Case> connection_cases() {
       {"opening_expires_early", opening_expires_early},
       {"established_expires_late", established_expires_late},
       {"busy_in_one_direction_keeps_both", busy_in_one_direction_keeps_both},
+      {"the_other_direction_is_asked", the_other_direction_is_asked},
       {"a_connection_is_counted_once", a_connection_is_counted_once},
       {"answered_but_not_confirmed_expires_early", answered_but_not_confirmed_expires_early, Case::tcp_only},
       {"met_in_the_middle_expires_early", met_in_the_middle_expires_early, Case::tcp_only},

@@ -38,6 +38,7 @@ void kubenet_to_the_outside_and_back(Scenario& s) {
   s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
   s.uplink(s.later(s.outside(), s.node(40000))).sent(s.later(s.outside(), pod(s)).hop());
   EXPECT_EQ(s.flow_count(), 2U);
+  each_slot(s.plane, [](const FlowSlot& flow) { EXPECT_TRUE(flow.body->flags & FLOW_SNAT); });  // people are told
 }
 
 void kubenet_not_inside_the_cluster(Scenario& s) {
@@ -74,6 +75,8 @@ void custom_ranges(Scenario& s) {
 void none_never(Scenario& s) {
   model(s, NETWORK_NONE);
   s.pod(s.first(pod(s), s.outside())).passed(REASON_NOT_OURS);
+  const Packet whole = s.first(pod(s), s.outside()).dont_fragment(false).payload_size(200);
+  s.pod(whole.part(64, 64)).passed(REASON_NOT_OURS);
   EXPECT_EQ(s.flow_count(), 0U);
 }
 
@@ -82,6 +85,12 @@ void only_what_pods_send(Scenario& s) {
   s.uplink(s.first(s.remote(40000), s.outside())).passed(REASON_NOT_OURS);
   s.uplink(s.first(pod(s), s.outside())).passed(REASON_NOT_OURS);
   EXPECT_EQ(s.flow_count(), 0U);
+  // Nor where a pod's connection makes such packets worth a look.
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  s.uplink(s.first(s.remote(40001), s.outside())).passed(REASON_NOT_OURS);
+  const Packet whole = s.first(s.remote(40001), s.outside()).dont_fragment(false).payload_size(200);
+  s.uplink(whole.part(64, 64)).passed(REASON_NOT_OURS);
+  EXPECT_EQ(s.flow_count(), 2U);
 }
 
 // ---- services ----------------------------------------------------------------------------------
@@ -101,9 +110,18 @@ void an_endpoint_outside(Scenario& s) {
   s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.outside()});
   s.pod(s.first(pod(s), s.vip())).sent(s.first(s.node(40000), s.outside()).hop());
   s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.vip(), pod(s)).hop());
+  // Also one that is met in the middle: a service's are followed from there.
+  s.pod(s.later(pod(s, 0, 40001), s.vip())).sent(s.later(s.node(40001), s.outside()).hop());
   // Past the service, from the same port.
   const uint16_t port = s.pod(s.first(pod(s), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
   s.uplink(s.answer(s.outside(), s.node(port))).sent(s.answer(s.outside(), pod(s)).hop());
+}
+
+// It is the service's packet all the same, and not the stack's.
+void an_endpoint_without_a_route(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.pick("203.0.113.1:80", "[2001:db8:ffff::1]:80")});
+  s.pod(s.first(pod(s), s.vip())).dropped(REASON_NO_ROUTE);
 }
 
 // ---- addresses ---------------------------------------------------------------------------------
@@ -113,6 +131,25 @@ void the_address_of_the_device_that_the_route_chose(Scenario& s) {
   opens_as(s, pod(s), s.node_c(40000), s.outside_c());
   s.uplink(s.answer(s.outside_c(), s.node_c(40000)), kUp1).sent(s.answer(s.outside_c(), pod(s)).hop());
   opens_as(s, pod(s), s.node(40000), s.outside());
+}
+
+// The route alone tells the device then.
+void towards_a_neighbour_that_is_not_known(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node_c(40000), s.pick("192.168.51.77:80", "[fd51::77]:80"));
+}
+
+// As the kernel routes before it masquerades: rules and routes may depend on who sends.
+void routed_by_the_pods_own_address(Scenario& s) {
+  if (!s.plane.native()) return;  // the kernel does not tell what it was asked
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  EXPECT_EQ(s.plane.network().last_source(), pod(s).address);
+  s.age_flows(1);
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s)).hop());
+  EXPECT_EQ(s.plane.network().last_source(), s.outside().address);
+  s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
+  EXPECT_EQ(s.plane.network().last_source(), pod(s).address);
 }
 
 void no_address_on_the_device(Scenario& s) {
@@ -165,6 +202,9 @@ void a_port_that_a_socket_of_the_node_has(Scenario& s) {
 void a_port_that_the_node_wants_later(Scenario& s) {
   model(s, NETWORK_KUBENET);
   opens_as(s, pod(s), s.node(40000), s.outside());
+  // What it has open already is not the pod's.
+  const Packet older = s.later(s.node(40000), s.outside());
+  if (s.tcp()) s.leave(older, kUp0).let_out(REASON_NOT_OURS, older);
   const Outcome out = s.leave(s.first(s.node(40000), s.outside()), kUp0);
   const HostPort changed = s.node(parse(out.last().frame).source_port);
   EXPECT_NE(changed.port, 40000);
@@ -177,35 +217,64 @@ void a_port_that_the_node_wants_later(Scenario& s) {
   s.leave(s.first(s.node(40000), s.outside(80)), kUp0).let_out(REASON_NOT_OURS, s.first(s.node(40000), s.outside(80)));
 }
 
+// Closed and opened again it is a new connection, which does not expire with the old one.
+void a_port_that_the_node_uses_again(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s)).hop());
+  s.pod(s.later(pod(s), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
+  const auto ended = [&] {
+    int ends = 0;
+    each_slot(s.plane, [&](const FlowSlot& flow) { ends += (flow.seen() & SEEN_FIN) != 0; });
+    return ends;
+  };
+  s.leave(s.first(s.node(40000), s.outside()), kUp0);
+  EXPECT_EQ(ended(), 0);
+  s.leave(s.later(s.node(40000), s.outside(), kRst), kUp0);
+  EXPECT_EQ(ended(), 2);
+  s.leave(s.first(s.node(40000), s.outside()), kUp0);
+  EXPECT_EQ(ended(), 0);
+  EXPECT_EQ(s.flow_count(), 4U);
+}
+
 // One connection for each port, and then none; all of it through ports that do not lie together.
 void every_port_of_the_range(Scenario& s) {
   model(s, NETWORK_KUBENET);
   s.cluster.flow_capacity = 4096;
-  s.cluster.config.snat_port_count[0] = 151;
-  s.cluster.config.snat_port_count[1] = 106;
-  std::set<uint16_t> ports;
+  // 2 * 3 * 5 * 7: a step that has a factor of them would miss some.
+  s.cluster.config.snat_port_count[0] = 113;
+  s.cluster.config.snat_port_count[1] = 97;
   opens_as(s, pod(s, 0), s.node(40000), s.outside());
   // The same own port, by as many addresses as are wanted.
   const auto another = [&](uint16_t n) {
     return HostPort(ip(s.v4() ? fmt::format("10.1.{}.{}", 10 + n / 200, n % 200 + 1) : fmt::format("fd01::a:{:x}", n)), 40000);
   };
-  for (uint16_t n = 0; n < 257; ++n)
-    ports.insert(s.pod(s.first(another(n), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop()));
-  EXPECT_EQ(ports.size(), 257U);
+  const auto open = [&](uint16_t n) {
+    return s.pod(s.first(another(n), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
+  };
+  std::vector<uint16_t> ports;
+  for (uint16_t n = 0; n < 210; ++n) ports.push_back(open(n));
+  EXPECT_EQ(std::set(ports.begin(), ports.end()).size(), 210U);
   s.pod(s.first(another(300), s.outside())).dropped(REASON_NO_SOURCE_PORT);
   s.pod(s.first(another(301), s.outside())).dropped(REASON_NO_SOURCE_PORT);
   opens_as(s, another(300), s.node(40000), s.outside(80));  // of this remote alone
-  const auto shortage = s.plane.get_value<port_shortage>("port_shortages", [&] {
-    port_shortage_key key{};
-    s.outside().address.to_be(key.addr_be);
-    s.node().address.to_be(key.source_be);
-    key.port_be = htons(443);
-    key.protocol = s.variant.protocol;
-    key.family = static_cast<uint8_t>(s.variant.family);
-    return key;
-  }());
+  port_shortage_key key{};
+  s.outside().address.to_be(key.addr_be);
+  s.node().address.to_be(key.source_be);
+  key.port_be = htons(443);
+  key.protocol = s.variant.protocol;
+  key.family = static_cast<uint8_t>(s.variant.family);
+  auto shortage = s.plane.get_value<port_shortage>("port_shortages", key);
   ASSERT_TRUE(shortage);
   EXPECT_EQ(shortage->packets, 2U);
+  if (!s.tcp()) return;
+  // A slot later those that have been closed are found, wherever they are in the order.
+  shortage->slot = (s.plane.slot() - 1) & STAMP_SLOT_MASK;
+  for (uint16_t n = 0; n < 8; ++n) {
+    s.pod(s.later(another(n), s.outside(), kRst)).sent(s.later(s.node(ports[n]), s.outside(), kRst).hop());
+    s.plane.put_value("port_shortages", key, *shortage);
+    EXPECT_EQ(open(static_cast<uint16_t>(300 + n)), ports[n]);
+  }
 }
 
 // ---- what is followed ------------------------------------------------------------------------
@@ -229,6 +298,22 @@ void in_the_middle_of_a_connection(Scenario& s) {
   model(s, NETWORK_KUBENET);
   s.pod(s.later(pod(s), s.outside())).passed(REASON_NOT_OURS);
   EXPECT_EQ(s.flow_count(), 0U);
+  // Least of all another pod's that has the same port.
+  opens_as(s, pod(s, 1), s.node(40000), s.outside());
+  s.pod(s.later(pod(s), s.outside())).passed(REASON_NOT_OURS);
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s, 1)).hop());
+  EXPECT_EQ(s.flow_count(), 2U);
+}
+
+// By a port that is not its own, too: it is looked for where it was found.
+void a_lost_direction_finds_its_port(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s, 0), s.node(40000), s.outside());
+  const uint16_t port =
+      s.pod(s.first(pod(s, 1), s.outside())).sent_from_new_port(s.first(s.node(0), s.outside()).hop());
+  s.lose_direction(false);
+  s.pod(s.later(pod(s, 1), s.outside())).sent(s.later(s.node(port), s.outside()).hop());
+  s.pod(s.later(pod(s, 0), s.outside())).sent(s.later(s.node(40000), s.outside()).hop());
 }
 
 // An endpoint's answer whose flow was lost is no connection of its own.
@@ -243,6 +328,17 @@ void a_lost_reply_of_a_service(Scenario& s) {
   s.age_flows(1);
   s.uplink(s.later(s.client(), s.node())).sent(s.later(s.client(), s.local()).hop());
   s.pod(s.later(s.local(), s.client())).sent(s.later(s.node(), s.client()).hop());
+}
+
+// A pod's answers are never another pod's, even before there was any.
+void a_lost_reply_that_another_pod_has(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s, 0), s.node(40000), s.outside());
+  s.lose_direction(true);
+  opens_as(s, pod(s, 1), s.node(40000), s.outside());
+  s.age_flows(1);
+  s.pod(s.later(pod(s, 0), s.outside()));  // notices it
+  s.uplink(s.answer(s.outside(), s.node(40000))).sent(s.answer(s.outside(), pod(s, 1)).hop());
 }
 
 // One that was answered is, and is not given up for the connection whose reply it took: that moves.
@@ -281,6 +377,12 @@ void the_stack_tells_who_was_too_far(Scenario& s) {
   s.pod(s.first(pod(s), s.outside()).ttl(1)).passed(REASON_NOT_OURS);
   opens_as(s, pod(s), s.node(40000), s.outside());
   s.pod(s.later(pod(s), s.outside()).ttl(1)).passed(REASON_NOT_OURS);
+  // Who is outside is told nothing, and the pod nothing of its services.
+  s.uplink(s.answer(s.outside(), s.node(40000)).ttl(1)).dropped(REASON_TTL_EXCEEDED);
+  s.cluster.cluster_ip(s.vip(), s.variant.protocol, {s.other_pod()});
+  s.program();
+  s.pod(s.first(pod(s), s.vip())).sent(s.first(pod(s), s.other_pod()).hop());
+  s.pod(s.later(pod(s), s.vip()).ttl(1)).dropped(REASON_TTL_EXCEEDED);
 }
 
 void strangers_to_the_node_stay_the_nodes(Scenario& s) {
@@ -319,6 +421,21 @@ void errors_both_ways(Scenario& s) {
   }
 }
 
+// About what the node opens by another port than it wanted, and about the answers to it.
+void errors_about_what_the_node_opens(Scenario& s) {
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  const Packet wanted = s.first(s.node(40000), s.outside());
+  const Outcome out = s.leave(wanted, kUp0);
+  const HostPort changed = s.node(parse(out.last().frame).source_port);
+  const Packet sent = s.first(changed, s.outside());
+  out.let_out(REASON_NODE_PORT_CHANGED, sent);
+  const HostPort router = s.pick("192.168.50.254:0", "[fd50::254]:0");
+  s.uplink(error_about(s, router, sent)).delivered(error_about(s, router, wanted));
+  const Packet came = s.answer(s.outside(), changed), seen = s.answer(s.outside(), s.node(40000));
+  s.leave(error_about(s, s.node(), seen), kUp0).let_out(REASON_NODE_REPLY, error_about(s, s.node(), came));
+}
+
 std::vector<Packet> pieces(const Packet& whole) {
   std::vector<Packet> result;
   for (size_t at = 0; at < whole.size_to_part(); at += 64) result.push_back(whole.part(static_cast<uint16_t>(at), 64));
@@ -350,6 +467,15 @@ void large_packets_stay_large(Scenario& s) {
   s.arrive({large.bytes(), kPod0, 2}, true).sent(large.from(s.node(40000)).hop());
 }
 
+// Its sender has sized every chunk: there is no one size of segments.
+void large_packets_of_sctp_stay_large(Scenario& s) {
+  if (!s.plane.native()) return;  // its test frames have no list of fragments
+  model(s, NETWORK_KUBENET);
+  opens_as(s, pod(s), s.node(40000), s.outside());
+  const Packet large = s.later(pod(s), s.outside()).payload_size(2800);
+  s.arrive({large.bytes(), kPod0, 2, 0, false, 0xffff}, true).sent(large.from(s.node(40000)).hop());
+}
+
 void too_long_for_the_way(Scenario& s) {
   model(s, NETWORK_CUSTOM);
   s.cluster.not_masqueraded.clear();
@@ -371,27 +497,35 @@ std::vector<Case> masquerade_cases() {
       {"point19_only_what_pods_send", only_what_pods_send},
       {"point19_services_come_first", services_come_first},
       {"point19_an_endpoint_outside", an_endpoint_outside},
+      {"point19_an_endpoint_without_a_route", an_endpoint_without_a_route},
       {"point19_the_address_of_the_device_that_the_route_chose", the_address_of_the_device_that_the_route_chose},
+      {"point19_towards_a_neighbour_that_is_not_known", towards_a_neighbour_that_is_not_known},
+      {"point19_routed_by_the_pods_own_address", routed_by_the_pods_own_address},
       {"point19_no_address_on_the_device", no_address_on_the_device},
       {"point19_what_leaves_by_no_uplink", what_leaves_by_no_uplink},
       {"point19_not_to_many", not_to_many},
       {"point19_the_own_port_unless_another_has_it", the_own_port_unless_another_has_it},
       {"point19_a_port_that_a_socket_of_the_node_has", a_port_that_a_socket_of_the_node_has, Case::no_sctp},
       {"point19_a_port_that_the_node_wants_later", a_port_that_the_node_wants_later},
+      {"point19_a_port_that_the_node_uses_again", a_port_that_the_node_uses_again, Case::tcp_only},
       {"point19_every_port_of_the_range", every_port_of_the_range},
       {"point19_an_answer_to_the_outside", an_answer_to_the_outside, Case::tcp_only},
       {"point19_a_reset_of_nobody", a_reset_of_nobody, Case::tcp_only},
       {"point19_in_the_middle_of_a_connection", in_the_middle_of_a_connection, Case::tcp_only},
       {"point19_a_lost_reply_of_a_service", a_lost_reply_of_a_service},
+      {"point19_a_lost_reply_that_another_pod_has", a_lost_reply_that_another_pod_has},
       {"point19_an_established_one_keeps_a_lost_reply", an_established_one_keeps_a_lost_reply},
       {"point19_a_lost_direction_comes_back", a_lost_direction_comes_back},
+      {"point19_a_lost_direction_finds_its_port", a_lost_direction_finds_its_port},
       {"point19_the_stack_tells_who_was_too_far", the_stack_tells_who_was_too_far},
       {"point19_strangers_to_the_node_stay_the_nodes", strangers_to_the_node_stay_the_nodes},
       {"point19_replies_are_known_by_their_bits", replies_are_known_by_their_bits},
       {"point19_errors_both_ways", errors_both_ways},
+      {"point19_errors_about_what_the_node_opens", errors_about_what_the_node_opens},
       {"point19_fragments", fragments},
       {"point19_later_fragments_of_nobody", later_fragments_of_nobody},
       {"point19_large_packets_stay_large", large_packets_stay_large, Case::no_sctp},
+      {"point19_large_packets_of_sctp_stay_large", large_packets_of_sctp_stay_large, Case::sctp_only},
       {"point19_too_long_for_the_way", too_long_for_the_way},
   };
 }

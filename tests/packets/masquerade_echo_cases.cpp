@@ -115,6 +115,21 @@ void in_pieces(Scenario& s) {
   }
 }
 
+// One time for all of them, answered or not.
+void expires(Scenario& s) {
+  kubenet(s);
+  const uint32_t limit = s.cluster.config.timeouts.icmp;
+  for (const bool answered : {false, true}) {
+    s.pod(echo(s, s.local(), s.outside(), kId)).sent(echo(s, s.node(), s.outside(), kId).hop());
+    if (answered)
+      s.uplink(echo_reply(s, s.outside(), s.node(), kId)).sent(echo_reply(s, s.outside(), s.local(), kId).hop());
+    s.age_flows(limit - 1);
+    EXPECT_EQ(s.expire().removed, 0U);
+    s.age_flows(limit);
+    EXPECT_EQ(s.expire().removed, 2U);
+  }
+}
+
 Packet error_about(const Scenario& s, const HostPort& from, const Packet& about, size_t bytes) {
   return Packet::icmp(from.address, about.source().address, s.v4() ? 11 : 3, 0).about(about, bytes);
 }
@@ -145,6 +160,7 @@ std::vector<Case> masquerade_echo_cases() {
       {"point19_echo_others_are_left_alone", others_are_left_alone, Case::udp_only},
       {"point19_echo_none_is_followed_without_masquerade", none_is_followed_without_masquerade, Case::udp_only},
       {"point19_echo_in_pieces", in_pieces, Case::udp_only},
+      {"point19_echo_expires", expires, Case::udp_only},
       {"point19_echo_errors_about_it", errors_about_it, Case::udp_only},
   };
 }

@@ -69,6 +69,9 @@ Network::Network() {
   // Pods of many other nodes.
   add_route("10.64.0.0/10", kUp0, "192.168.50.254");
   add_route("fd0a::/64", kUp0, "fd50::254");
+  // As a default route would lead to it.
+  add_route("224.0.0.0/4", kUp0, "192.168.50.254");
+  add_route("ff00::/8", kUp0, "fd50::254");
   // Behind a narrow path that the route knows of.
   add_route("10.4.0.0/24", kUp0, "192.168.50.2", 1400);
   add_route("fd04::/64", kUp0, "fd50::2", 1400);
@@ -154,6 +157,7 @@ long Network::fib_lookup(bpf_fib_lookup& params) const {
   const bool v4 = params.family == AF_INET;
   const IpAddress destination =
       IpAddress::from_be(v4 ? Family::ipv4 : Family::ipv6, v4 ? &params.ipv4_dst : params.ipv6_dst);
+  last_source_ = IpAddress::from_be(destination.family(), v4 ? &params.ipv4_src : params.ipv6_src);
   const NetworkRoute* route = route_to(destination);
   if (!route || is_own(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
   // Each device of a kernel has a route for ff00::/8, of type multicast, which this look-up does not take.

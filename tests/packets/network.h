@@ -73,6 +73,8 @@ class Network {
   // bpf_fib_lookup() with a length in the parameters, with the kernel's results, the same on both
   // hooks.
   long fib_lookup(bpf_fib_lookup& params) const;
+  // Whose packet the last look-up was for. No route here depends on it, those of real nodes may.
+  const IpAddress& last_source() const { return last_source_; }
 
   // The commands of `ip -batch` that build it, and those that bring a change about.
   std::string build_commands() const;
@@ -89,6 +91,7 @@ class Network {
 
   std::vector<NetworkDevice> devices_;
   std::vector<IpAddress> own_;
+  mutable IpAddress last_source_;
   std::vector<NetworkRoute> routes_;
   std::map<std::pair<uint32_t, IpAddress>, Mac> neighbours_;
 };

@@ -300,7 +300,10 @@ TEST_F(Flows, a_flow_whose_reply_tuple_is_anothers_goes) {
 
 TEST_F(Flows, a_lost_direction_is_made_again) {
   const tuple4 forward = key(1);
-  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kEstablished | abi::SEEN_FIN);
+  flow4 served = flow(forward, 2, 3);
+  served.body.backend_id = 7;
+  served.body.service_id = 8;
+  const tuple4 reverse = insert_pair(forward, served, kEstablished | abi::SEEN_FIN);
   const flow4 before = find(reverse).flow;
   ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
   native_found found = find(forward);
@@ -309,6 +312,18 @@ TEST_F(Flows, a_lost_direction_is_made_again) {
   EXPECT_EQ(std::memcmp(&before, &again.flow, sizeof before), 0);
   EXPECT_EQ(seen(again), kEstablished | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
   EXPECT_EQ(again.flow.body.flags, abi::FLOW_REPLY);
+  EXPECT_EQ(again.flow.body.backend_id, 7u);
+  EXPECT_EQ(again.flow.body.service_id, 8u);
+}
+
+// In a full table it would only make way for it.
+TEST_F(Flows, a_lost_direction_of_what_is_closed_is_not_made_again) {
+  const tuple4 forward = key(1);
+  const tuple4 reverse = insert_pair(forward, flow(forward, 2, 3), kClosed);
+  ASSERT_EQ(native_remove(table_->get(), reinterpret_cast<const __u64*>(&reverse)), NATIVE_DONE);
+  native_found found = find(forward);
+  native_flow_repair_twin(&forward, &found);
+  EXPECT_FALSE(has(reverse));
 }
 
 // The agent may be about to clear what was noted of it: see bpf/repair.h.

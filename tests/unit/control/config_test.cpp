@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "agent/host_checks.h"
 
@@ -154,9 +155,36 @@ TEST_F(ConfigTest, EachTimeoutIsAnOption) {
     EXPECT_EQ(std::memcmp(&others, &defaults, sizeof others), 0) << option.name;
     EXPECT_EQ(data_plane_options(config).timeout_seconds.*option.member, 3661U);
   }
+  // Defaults are alike here and there, so that only the names tell which is which.
+  using T = abi::timeouts;
+  const std::map<std::string, uint32_t T::*> named = {
+      {"tcp-timeout-syn-sent", &T::tcp_syn_sent}, {"tcp-timeout-syn-recv", &T::tcp_syn_recv},
+      {"tcp-timeout-established", &T::tcp_established}, {"tcp-timeout-fin-wait", &T::tcp_fin_wait},
+      {"tcp-timeout-close-wait", &T::tcp_close_wait}, {"tcp-timeout-last-ack", &T::tcp_last_ack},
+      {"tcp-timeout-time-wait", &T::tcp_time_wait}, {"tcp-timeout-close", &T::tcp_close},
+      {"tcp-timeout-unacknowledged", &T::tcp_unacknowledged}, {"udp-timeout", &T::udp},
+      {"udp-timeout-stream", &T::udp_stream}, {"icmp-timeout", &T::icmp},
+      {"sctp-timeout-cookie-wait", &T::sctp_cookie_wait}, {"sctp-timeout-established", &T::sctp_established},
+      {"sctp-timeout-shutdown", &T::sctp_shutdown}, {"sctp-timeout-closed", &T::sctp_closed},
+      {"sctp-timeout-heartbeat-sent", &T::sctp_heartbeat_sent}};
+  EXPECT_EQ(named.size(), kTimeouts.size());
+  for (const auto& [name, member] : named)
+    EXPECT_EQ(good({"--manifests", "/m", "--" + name, "1h1m1s"}).timeout_seconds.*member, 3661U) << name;
   EXPECT_THAT(bad_flag("--udp-timeout", "soon"), HasSubstr("--udp-timeout: \"soon\" is no time"));
   EXPECT_THAT(bad_flag("--udp-timeout", "0"), HasSubstr("--udp-timeout: \"0\" is not from 1s to 720h"));
   EXPECT_THAT(bad_flag("--udp-timeout", "721h"), HasSubstr("--udp-timeout: "));
+}
+
+TEST_F(ConfigTest, WhatTheDataPlaneIsTold) {
+  const Config config = good({"--manifests", "/m", "--network-model", "azure-cni", "--vnet-cidr", "10.0.0.0/8",
+                              "--node-port-range", "20000-21000", "--pod-detection", "node-cidr",
+                              "--affinity-entries", "2048"});
+  EXPECT_EQ(config.snat_ports, default_snat_ports({20000, 21000}));
+  const DataPlaneOptions options = data_plane_options(config);
+  EXPECT_EQ(options.network_model, MasqueradeModel::azure_cni);
+  EXPECT_EQ(options.snat_ports, config.snat_ports);
+  EXPECT_EQ(options.pods_by, unsigned{abi::PODS_BY_NODE_CIDR});
+  EXPECT_EQ(options.affinity_entries, 2048U);
 }
 
 TEST_F(ConfigTest, Point18_WhoIsAPod) {

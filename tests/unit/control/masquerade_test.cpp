@@ -31,6 +31,12 @@ class Ranges : public testing::Test {
     address->set_address("192.168.1.99");
     node->mutable_spec()->add_pod_cidrs("10.245.1.0/24");
     model_.nodes["b"] = node;
+    node = std::make_shared<v1::Node>();
+    address = node->mutable_status()->add_addresses();
+    address->set_type("ExternalIP");
+    address->set_address("203.0.113.9");
+    node->mutable_spec()->set_pod_cidr("10.245.2.0/24");
+    model_.nodes["c"] = node;
   }
   std::set<std::string> ranges(MasqueradeModel model, const MasqConfig* custom = nullptr) {
     config_.network_model = model;
@@ -42,16 +48,20 @@ class Ranges : public testing::Test {
 };
 
 TEST_F(Ranges, ByModel) {
-  const std::set<std::string> kubenet = {"10.244.0.0/16", "10.96.0.0/16", "fe80::/10", "192.168.1.2/32", "10.245.1.0/24"};
+  const std::set<std::string> kubenet = {"10.244.0.0/16", "10.96.0.0/16", "fe80::/10", "192.168.1.2/32", "10.245.1.0/24",
+                                         "203.0.113.9/32", "10.245.2.0/24"};
   EXPECT_EQ(ranges(MasqueradeModel::kubenet), kubenet);
   config_.vnet_cidrs = {*Cidr::parse("192.168.0.0/16")};
   auto azure = kubenet;
   azure.insert("192.168.0.0/16");
   EXPECT_EQ(ranges(MasqueradeModel::azure_cni), azure);
   EXPECT_TRUE(ranges(MasqueradeModel::none).empty());
+  EXPECT_TRUE(ranges(MasqueradeModel::custom).empty()) << "no list was read yet";
   MasqConfig custom{{*Cidr::parse("10.0.0.0/8")}, false, false};
   EXPECT_EQ(ranges(MasqueradeModel::custom, &custom), (std::set<std::string>{"10.0.0.0/8", "169.254.0.0/16", "fe80::/10"}));
-  custom.link_local = custom.link_local_ipv6 = true;
+  custom.link_local = true;
+  EXPECT_EQ(ranges(MasqueradeModel::custom, &custom), (std::set<std::string>{"10.0.0.0/8", "fe80::/10"}));
+  custom.link_local_ipv6 = true;
   EXPECT_EQ(ranges(MasqueradeModel::custom, &custom), (std::set<std::string>{"10.0.0.0/8"}));
 }
 

@@ -349,6 +349,14 @@ TEST_F(Conformance, Point09_TheZoneIsTheNodeObjects) {
   EXPECT_EQ(cluster_ip(), "10.1.1.1:8080");
 }
 
+TEST_F(Conformance, Point09_ANodeWithoutAZoneIsInNoneThatIsNamed) {
+  node_.zone = "";
+  web();
+  slice(endpoint("10.1.0.1", "hints: {forZones: [{name: ''}]}") + "," +
+        endpoint("10.1.1.1", "hints: {forZones: [{name: z2}]}"));
+  EXPECT_EQ(cluster_ip(), "10.1.0.1:8080, 10.1.1.1:8080");
+}
+
 TEST_F(Conformance, Point10_PublishNotReadyAddressesAreReady) {
   web("publishNotReadyAddresses: true");
   slice(endpoint("10.1.0.1", "conditions: {ready: true, serving: false, terminating: true}"));
@@ -454,14 +462,16 @@ TEST_F(Conformance, Point26_EndpointsOfUdpThatServe) {
   const std::string ports = "{name: dns, port: 53, protocol: UDP}, {name: http, port: 80}";
   slice(endpoint("10.1.0.4") + "," + endpoint("10.1.0.1", terminating_.substr(2)) + "," +
             endpoint("10.1.0.2", "conditions: {ready: false, serving: true}") + "," +
-            endpoint("10.1.0.3", "conditions: {ready: false, serving: false, terminating: true}"),
+            endpoint("10.1.0.3", "conditions: {ready: false, serving: false, terminating: true}") + "," +
+            endpoint("10.1.0.5", "conditions: {ready: false, serving: false}"),
         ports);
+  slice(endpoint("10.1.0.5", "conditions: {ready: false, serving: true}"), ports);  // whoever says so
   resolve();
   const auto& resolved = resolved_.begin()->second->ports;
   ASSERT_EQ(resolved.size(), 2U);
   std::vector<std::string> serving;
   for (const auto& [address, port] : resolved[0].serving) serving.push_back(address.with_port(port));
-  EXPECT_THAT(serving, ElementsAre("10.1.0.1:53", "10.1.0.2:53", "10.1.0.4:53"));
+  EXPECT_THAT(serving, ElementsAre("10.1.0.1:53", "10.1.0.2:53", "10.1.0.4:53", "10.1.0.5:53"));
   EXPECT_THAT(resolved[1].serving, IsEmpty()) << "of TCP nobody asks";
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/source/masq_config.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -26,6 +27,13 @@ TEST(MasqConfig, WhatIpMasqAgentReads) {
   ASSERT_TRUE(json.ok()) << json.error().message;
   EXPECT_EQ(*json, (MasqConfig{{*Cidr::parse("10.0.0.0/8")}, false, false}));
   EXPECT_EQ(*parse_masq_config("", "f"), MasqConfig{});
+  const auto other = parse_masq_config("nonMasqueradeCIDRs:\nmasqLinkLocal: false\nmasqLinkLocalIPv6: true\ncidrLimit: 64\n", "f");
+  ASSERT_TRUE(other.ok()) << other.error().message;
+  EXPECT_EQ(*other, (MasqConfig{{}, false, true}));
+  // An address inside stands for its range.
+  const auto inside = parse_masq_config("nonMasqueradeCIDRs: [10.1.2.3/8]\n", "f");
+  ASSERT_TRUE(inside.ok()) << inside.error().message;
+  EXPECT_EQ(inside->not_masqueraded, std::vector{*Cidr::parse("10.0.0.0/8")});
 }
 
 TEST(MasqConfig, FaultsAreNamedWithTheirLine) {
@@ -36,6 +44,8 @@ TEST(MasqConfig, FaultsAreNamedWithTheirLine) {
   EXPECT_EQ(problem("nonMasqueradeCIDRs: 10.0.0.0/8\n"), "f:1: nonMasqueradeCIDRs: is no list");
   EXPECT_EQ(problem("- 10.0.0.0/8\n").substr(0, 4), "f:1:");
   EXPECT_EQ(problem("nonMasqueradeCIDRs: [\n").substr(0, 2), "f:");
+  EXPECT_EQ(problem("masqLinkLocal: true\n---\nmasqLinkLocal: false\n"), "f:3: a second document");
+  EXPECT_EQ(problem("masqLinkLocal: \"true\"\n"), "f:1: masqLinkLocal: is neither true nor false");
 }
 
 class MasqFileTest : public testing::Test {
@@ -73,6 +83,10 @@ TEST_F(MasqFileTest, FollowsTheFileHoweverItIsReplaced) {
   std::filesystem::remove(path_);
   EXPECT_TRUE(told(**file));
   EXPECT_FALSE((*file)->read().ok());
+  const int made = ::creat(path_.c_str(), 0600);
+  EXPECT_FALSE(told(**file)) << "not before its writer is done";
+  ::close(made);
+  EXPECT_TRUE(told(**file));
 }
 
 // As kubelet publishes a ConfigMap.
