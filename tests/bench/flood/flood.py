@@ -196,7 +196,7 @@ def percentile(values, share):
 
 def flood(topology, protocol, target, ports, options):
     command = [PROGRAM, "--client", topology.name("client"), "--backend", topology.name("backend"), "--target", target,
-               "--target-mac", topology.mac("node", "up0"), "--protocol", protocol, "--seconds", options.seconds,
+               "--target-mac", network.MACS["node", "up0"], "--protocol", protocol, "--seconds", options.seconds,
                "--per-second", 10 * options.table_size / options.seconds, "--port", *ports]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -32,6 +32,7 @@ BATCH = 200
 MOST = 10000  # sockets of a process
 FORK = multiprocessing.get_context("fork")
 REMOTE = "outside"
+SO_RCVBUFFORCE = 33  # of asm-generic/socket.h; Python has no name for it
 
 
 def say(text):
@@ -43,7 +44,7 @@ class Remote:
 
     def __init__(self, lab, family):
         sock = lab.socket(REMOTE, family, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 16 << 20)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
         sock.bind(("", PORT))
         self.process = FORK.Process(target=self.serve, args=(sock,), daemon=True)
 
