@@ -51,7 +51,7 @@ TEST(ConnectionBits, OfEitherDirectionAreThoseOfTheConnection) {
 }
 
 TEST(ConnectionBits, OfIpv6AreOfTheWholeAddress) {
-  FlowEntry6 forward, reply;
+  FlowEntry6 forward{}, reply{};
   const uint32_t frontend[4] = {1, 2, 3, 4}, endpoint[4] = {5, 6, 7, 8}, client[4] = {9, 10, 11, 12};
   std::memcpy(forward.key.src_be, client, sizeof client);
   std::memcpy(forward.key.dst_be, frontend, sizeof client);
