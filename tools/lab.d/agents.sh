@@ -8,11 +8,14 @@ agent_program() {
   echo "$BUILD/bin/maglane-agent"
 }
 
-# The agent's pid, or nothing. A zombie is no agent, nor is a later process with its pid.
+# The agent's pid, or nothing. A zombie is no agent, nor is a later process with its pid. But one with
+# threads left is: they hold its socket.
 agent_pid() { # NODE
-  local pid
+  local pid threads
   pid=$(cat "$RUN/$1.agent.pid" 2>/dev/null) || return 0
-  if grep -qs $'^Name:\tmaglane-agent' "/proc/$pid/status" && ! grep -qs $'^State:\tZ' "/proc/$pid/status"; then
+  grep -qs $'^Name:\tmaglane-agent' "/proc/$pid/status" || return 0
+  threads=("/proc/$pid/task/"*)
+  if ((${#threads[@]} > 1)) || ! grep -qs $'^State:\tZ' "/proc/$pid/status"; then
     echo "$pid"
   fi
 }
