@@ -71,7 +71,6 @@ Network::Network() {
   add_route("fd0a::/64", kUp0, "fd50::254");
   // As a default route would lead to it.
   add_route("224.0.0.0/4", kUp0, "192.168.50.254");
-  add_route("ff00::/8", kUp0, "fd50::254");
   // Behind a narrow path that the route knows of.
   add_route("10.4.0.0/24", kUp0, "192.168.50.2", 1400);
   add_route("fd04::/64", kUp0, "fd50::2", 1400);
