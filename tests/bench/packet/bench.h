@@ -30,4 +30,9 @@ struct bench_key {
 	__u32 words[4];
 };
 
+/* 40, as one of IPv6 is. */
+struct bench_key6 {
+	__u32 words[10];
+};
+
 #endif

@@ -7,7 +7,8 @@
 
 MAGLANE_MAP(bench_state, BPF_MAP_TYPE_ARRAY, __u32, struct bench_state, 1, 0);
 MAGLANE_MAP(kernel_hash, BPF_MAP_TYPE_HASH, struct bench_key, __u64, 524288, 0);
-MAGLANE_MAP(kernel_lru, BPF_MAP_TYPE_LRU_HASH, struct bench_key, struct flow4, 524288, 0);
+MAGLANE_MAP(kernel_lru4, BPF_MAP_TYPE_LRU_HASH, struct bench_key, struct flow4, 524288, 0);
+MAGLANE_MAP(kernel_lru6, BPF_MAP_TYPE_LRU_HASH, struct bench_key6, struct flow6, 524288, 0);
 
 /* RFC 1624: the words that change are 0 in the template. */
 static __always_inline void bench_add_to_checksum(__u8 *frame, __u32 at, __u32 client)
@@ -111,12 +112,26 @@ static __always_inline int bench_kernel_hash(ctx_t *ctx)
 	return CTX_PASS;
 }
 
-/* One insert into an LRU hash map, of as much as a flow is. */
+static __always_inline long bench_insert(long flow, int family)
+{
+	struct bench_key6 key = {};
+
+	key.words[0] = flow;
+	if (family == FAMILY_IPV4) {
+		struct flow4 value = {};
+
+		return bpf_map_update_elem(&kernel_lru4, &key, &value, BPF_NOEXIST);
+	} else {
+		struct flow6 value = {};
+
+		return bpf_map_update_elem(&kernel_lru6, &key, &value, BPF_NOEXIST);
+	}
+}
+
+/* One insert into an LRU hash map, of as much as a flow of that family is. */
 static __always_inline int bench_kernel_lru(ctx_t *ctx)
 {
 	struct bench_state *state = bench_current();
-	struct bench_key key = {};
-	struct flow4 value = {};
 	long flow;
 
 	if (!state)
@@ -124,8 +139,7 @@ static __always_inline int bench_kernel_lru(ctx_t *ctx)
 	flow = bench_restore(ctx, state);
 	if (flow < 0)
 		return CTX_DROP;
-	key.words[0] = flow;
-	if (!bpf_map_update_elem(&kernel_lru, &key, &value, BPF_NOEXIST))
+	if (!bench_insert(flow, state->header_size == 54 ? FAMILY_IPV4 : FAMILY_IPV6))
 		state->done++;
 	return CTX_PASS;
 }
