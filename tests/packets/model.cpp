@@ -70,7 +70,7 @@ Model::Position Model::holder(const HostPort& endpoint, const HostPort& source) 
 // Its own, whose forward flow was lost, it may have; unless that was closed, and it opens anew.
 bool Model::is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure) {
   const Position taken = holder(endpoint, source);
-  return taken != connections_.end() && !taken->closed() && !(for_sure && taken->doubtful) &&
+  return taken != connections_.end() && !taken->closed() && !(for_sure && (taken->doubtful || taken->perhaps_closed())) &&
          taken->key(false) != Ends{packet.source(), packet.destination()};
 }
 
@@ -101,7 +101,7 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     return check_new(packet, arrival, result);
   }
-  if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && known->doubtful) {
+  if ((tcp_flags(packet) & (kSyn | kAck)) == kSyn && (known->doubtful || known->perhaps_closed())) {
     // The endpoint decides, unless it is none any more; or the connection had gone on since.
     const Connection before = *known;
     const bool of_a_service = before.frontend != before.endpoint;
@@ -111,7 +111,11 @@ std::string Model::check(const Packet& packet, const Arrival& arrival, const std
     connections_.erase(known);
     const std::string wrong = check_new(packet, arrival, result);
     const Position anew = find(packet.source(), packet.destination(), reply);
-    if (as_before && anew != connections_.end()) anew->perhaps_older = true;
+    if (as_before && anew != connections_.end()) {
+      anew->perhaps_older = true;
+      for (const bool direction : {false, true})
+        anew->older_fin[direction] = before.fin[direction] || before.older_fin[direction];
+    }
     return wrong;
   }
   const bool gives_way = may_give_way(*known, reply, runs);
@@ -409,8 +413,7 @@ bool Model::may_give_way(const Connection& connection, bool reply, const std::ve
 // What a full table may give up; and what notices that it is superseded.
 bool Model::may_lose(const Connection& connection, bool reply, size_t flows) const {
   const bool full = flows + 2 >= cluster_.flow_capacity;
-  const bool perhaps_closed = connection.closed() || (connection.doubtful && connection.perhaps_older);
-  return (full && (perhaps_closed || !connection.established(protocol_))) || superseded(connection, reply);
+  return (full && (connection.perhaps_closed() || !connection.established(protocol_))) || superseded(connection, reply);
 }
 
 std::string Model::check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows) {

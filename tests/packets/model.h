@@ -49,9 +49,14 @@ class Model {
     bool reset = false;     // beyond doubt
     bool doubtful = false;  // there was a RST, perhaps not of either end
     bool perhaps_older = false;  // a SYN after a doubtful RST went the same way, made anew or not
+    bool older_fin[2] = {false, false};  // of the one that it then is
     bool answered = false, confirmed = false;  // a reply; then a client's segment without SYN
     bool present[2] = {true, true};            // by direction: its flow is in the table
     bool closed() const { return reset || (fin[0] && fin[1]); }
+    bool perhaps_closed() const {
+      const bool ended = (fin[0] || older_fin[0]) && (fin[1] || older_fin[1]);
+      return closed() || (perhaps_older && (doubtful || ended));
+    }
     // Whoever ends it has taken it for open.
     bool established(uint8_t protocol) const {
       return answered && (protocol != kProtoTcp || confirmed || fin[0] || fin[1]);
@@ -90,7 +95,7 @@ class Model {
   // The connection that packets of this tuple belong to.
   Position holder(const HostPort& endpoint, const HostPort& source);
   // Whether a new connection of this packet may not have the tuple.
-  // for_sure: not if a RST has made it doubtful whether the one that has it still lives.
+  // for_sure: not if it is doubtful whether the one that has it still lives.
   bool is_taken(const HostPort& endpoint, const HostPort& source, const Packet& packet, bool for_sure);
   std::string check_direction(Connection& connection, bool reply, const std::map<Ends, Ends>& flows);
   bool superseded(const Connection& connection, bool reply) const;
