@@ -740,15 +740,23 @@ static __always_inline enum table_result flow_peek(const union any_tuple *key, s
 }
 
 /* Has the lines brought in that an insert of the key is going to need, and waits for none. */
-static __always_inline void flow_fetch(const union any_tuple *key, int family)
+static __always_inline void flow_fetch(const struct table_place *place, int family)
 {
-	struct table_place place = flow_place(key->words, family);
-	void *bucket = table_bucket(FLOW_MAP(family), &place.first);
+	void *bucket = table_bucket(FLOW_MAP(family), &place->first);
 
 	if (!bucket)
 		return;
 	table_fetch(table_header(bucket));
-	table_fetch_slot(bucket, place.home, FLOW_SHAPE(family));
+	table_fetch_slot(bucket, place->home, FLOW_SHAPE(family));
+}
+
+/* True: nothing has the key, as the header of its first bucket tells alone. False says nothing. */
+static __always_inline int flow_is_nowhere(const struct table_place *place, int family)
+{
+	struct table_header *header = table_bucket(FLOW_MAP(family), &place->first);
+
+	return header && !table_has_tag(header, place->tag) && !table_load32(&header->overflow) &&
+	       !RETIRED_BUCKETS(family);
 }
 
 /* TABLE_DONE: it is in. TABLE_MADE_ROOM: it is, and another flow, which may be any, was given up

@@ -40,10 +40,15 @@ static __always_inline __u32 frontend_scan_at(void *bucket, const __u64 *key, __
 	return frontend_scan(bucket, (const union frontend_words *)key, tag);
 }
 
+static __always_inline struct table_place frontend_place(const union frontend_words *key)
+{
+	return table_place(table_hash(&config.seed, key->words, frontend_shape),
+			   config.frontend_buckets);
+}
+
 static __always_inline table_location frontend_search_of(const union frontend_words *key)
 {
-	const struct table_place place = table_place(
-		table_hash(&config.seed, key->words, frontend_shape), config.frontend_buckets);
+	const struct table_place place = frontend_place(key);
 
 	return table_search(&frontends, key->words, &place, frontend_shape);
 }
@@ -68,10 +73,13 @@ static __always_inline __u32 frontend_index_at(table_location location)
 	return entry ? table_load32(&entry->value) : (__u32)FRONTEND_NONE;
 }
 
-/* For new connections, without a call. */
+/* For new connections, without a call where it is in its home slot, as most are. */
 static __always_inline __u32 frontend_index(const union frontend_words *key)
 {
-	return frontend_index_at(frontend_search_of(key));
+	const struct table_place place = frontend_place(key);
+
+	return frontend_index_at(
+		table_search_from_home(&frontends, key->words, &place, frontend_shape));
 }
 
 /* The agent gives no slot and no value away again before every program that may have found

@@ -207,11 +207,14 @@ static __always_inline int choice_is_open(struct packet *packet, const struct fr
 	       (config.network_model && packet->from_pod);
 }
 
-/* The lines of both flows. */
-static __always_inline void fetch_flows(struct packet *packet, const struct connection *connection,
+/* The lines of both flows. True: there is no forward one yet. */
+static __always_inline int fetch_flows(struct packet *packet, const struct connection *connection,
 					int family)
 {
+	const struct table_place forward =
+		flow_place(packet->tuple.words, family);
 	union any_tuple reverse = {};
+	struct table_place back;
 
 	addr_copy(tuple_src(&reverse, family), connection->dst_be, family);
 	addr_copy(tuple_dst(&reverse, family), connection->src_be, family);
@@ -220,8 +223,10 @@ static __always_inline void fetch_flows(struct packet *packet, const struct conn
 		connection->source_translated ? __builtin_bswap16(source_port(connection->hash, 0))
 					      : *tuple_src_port(&packet->tuple, family);
 	*tuple_protocol(&reverse, family) = *tuple_protocol(&packet->tuple, family);
-	flow_fetch(&packet->tuple, family);
-	flow_fetch(&reverse, family);
+	back = flow_place(reverse.words, family);
+	flow_fetch(&forward, family);
+	flow_fetch(&back, family);
+	return flow_is_nowhere(&forward, family);
 }
 
 /*
@@ -258,22 +263,19 @@ static __always_inline int foresee_of(struct packet *packet, int family)
 	backend = backend_of(&connection->backend_id, family);
 	if (!backend || !connection_lead(packet, connection, frontend, backend, class, family))
 		return 0;
-	fetch_flows(packet, connection, family);
 	if (!choice_is_open(packet, frontend))
 		packet->frontend = FRONTEND_CHOSEN;
-	return 0;
+	return fetch_flows(packet, connection, family);
 }
 
 __weak int CTX_GLOBAL(foresee4)(struct packet *packet) { return foresee_of(packet, FAMILY_IPV4); }
 
 __weak int CTX_GLOBAL(foresee6)(struct packet *packet) { return foresee_of(packet, FAMILY_IPV6); }
 
-static __always_inline void foresee(struct packet *packet, int family)
+/* True: no flow has the packet's tuple. */
+static __always_inline int foresee(struct packet *packet, int family)
 {
-	if (family == FAMILY_IPV4)
-		CTX_GLOBAL(foresee4)(packet);
-	else
-		CTX_GLOBAL(foresee6)(packet);
+	return family == FAMILY_IPV4 ? CTX_GLOBAL(foresee4)(packet) : CTX_GLOBAL(foresee6)(packet);
 }
 
 /* Who serves the connection and as whom it comes to them. 0: nobody, and the program's return
@@ -513,9 +515,9 @@ static __always_inline int pipeline_family(ctx_t *ctx, int from_pod, int family)
 		if (verdict != UNUSUAL)
 			return verdict;
 	}
-	if (is_opening(&packet))
-		foresee(&packet, family);
-	found = flow_find(&packet.tuple, &flow, family);
+	found = is_opening(&packet) && foresee(&packet, family) ?
+			TABLE_ABSENT :
+			flow_find(&packet.tuple, &flow, family);
 	if (found == TABLE_BUSY)
 		return drop(ctx, REASON_TABLE_BUSY);
 	if (found == TABLE_DONE && opens_again(&packet, &flow, family)) {

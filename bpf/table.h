@@ -397,6 +397,21 @@ static __always_inline table_location table_search(void *map, const __u64 *key,
 	return slot < TABLE_SLOTS ? table_locate(place->second, slot) : TABLE_NOWHERE;
 }
 
+/* The same where most are in their home slots: mostly without the shape's function. */
+static __always_inline table_location table_search_from_home(void *map, const __u64 *key,
+							     const struct table_place *place,
+							     const struct table_shape shape)
+{
+	void *bucket = table_bucket(map, &place->first);
+	__u32 meta;
+
+	if (bucket && place->home < TABLE_SLOTS &&
+	    table_tag(table_header(bucket), place->home) == place->tag &&
+	    table_matches(table_entry(bucket, place->home, shape), key, &meta, shape))
+		return table_locate(place->first, place->home);
+	return table_search(map, key, place, shape);
+}
+
 /*
  * Copies an entry's answer. TABLE_DONE: `answer` and *meta are whole and were the key's at
  * one moment. TABLE_ABSENT: the entry is not (or no longer) the key's. TABLE_BUSY: it was being

@@ -169,10 +169,11 @@ uint32_t FrontendTable::slots_used(uint32_t bucket) const {
 
 // As in bpf/table.h: a crowded first bucket shares with the second. Filled to the brim, the
 // first buckets would leave pairs of full ones long before the table is.
-std::optional<FrontendTable::Slot> FrontendTable::free_slot(uint32_t first, uint32_t second) const {
-  const uint32_t used = slots_used(first);
-  const bool share = used >= MAGLANE_TABLE_CROWDED && slots_used(second) < used;
-  const uint32_t bucket = share ? second : first;
+std::optional<FrontendTable::Slot> FrontendTable::free_slot(const maglane_table_place& place) const {
+  const uint32_t used = slots_used(place.first);
+  const bool share = used >= MAGLANE_TABLE_CROWDED && slots_used(place.second) < used;
+  const uint32_t bucket = share ? place.second : place.first;
+  if (!share && is_free({bucket, place.home})) return Slot{bucket, place.home};
   for (uint32_t slot = 0; slot < abi::TABLE_SLOTS; ++slot)
     if (is_free({bucket, slot})) return Slot{bucket, slot};
   return std::nullopt;
@@ -191,7 +192,7 @@ FrontendTable::Outcome FrontendTable::put(const abi::frontend_key& key, const ab
   take_over();
   const auto existing = slot_of(key);
   const auto place = place_of(seed_, key, buckets_.size());
-  const auto slot = existing ? existing : free_slot(place.first, place.second);
+  const auto slot = existing ? existing : free_slot(place);
   const auto value = slot ? take_value() : std::nullopt;
   if (!value) return Outcome::full;
 

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/kernel/table_place.h"
 #include "bpf/abi.h"
 
 namespace maglane {
@@ -59,7 +60,7 @@ class FrontendTable {
   bool is_reachable(Slot slot, const abi::frontend_key& key) const;
   bool is_free(Slot slot) const;
   uint32_t slots_used(uint32_t bucket) const;
-  std::optional<Slot> free_slot(uint32_t first, uint32_t second) const;
+  std::optional<Slot> free_slot(const maglane_table_place& place) const;
   std::optional<uint32_t> take_value();
   void retire_value(uint32_t value);
   void set_foreign(Slot slot, uint32_t first);

@@ -53,9 +53,9 @@ struct Memory {
   FrontendTable open() { return FrontendTable(buckets, values, &seed); }
   abi::packet_reader reader() { return {buckets.data(), static_cast<uint32_t>(buckets.size()), &seed}; }
   // What a packet to the key finds; 0: no such frontend.
-  uint32_t packet_finds(const abi::frontend_key& key) {
+  uint32_t packet_finds(const abi::frontend_key& key, bool from_home = false) {
     const auto as_packets = reader();
-    return abi::packet_reader_find(&as_packets, &key);
+    return abi::packet_reader_find(&as_packets, &key, from_home);
   }
   maglane_table_place place(const abi::frontend_key& key) const {
     return maglane_table_place_of(MAGLANE_TABLE_FRONTENDS, &seed, &key,
@@ -77,6 +77,8 @@ std::string key_text(const abi::frontend_key& key) {
     const auto expected = model.find(n);
     const auto found = table.find(key);
     const uint32_t value = memory.packet_finds(key);
+    if (memory.packet_finds(key, true) != value)
+      return ::testing::AssertionFailure() << "key " << n << ": found from its home, but not by its tag, or the reverse";
     if (expected == model.end()) {
       if (found || value != 0) return ::testing::AssertionFailure() << "key " << n << " is found";
       continue;
@@ -283,7 +285,7 @@ TEST(FrontendTable, WhatWasRemovedIsNotFoundInItsFreeSlot) {
   std::vector<abi::frontend_key> keys;
   for (uint32_t n = 0; keys.size() < 2; ++n) {
     const auto place = memory.place(key_of(n));
-    if (place.tag == 1 && place.first == 0) keys.push_back(key_of(n));
+    if (place.tag == 1 && place.first == 0 && place.home == keys.size()) keys.push_back(key_of(n));
   }
   for (const bool dies : {false, true}) {
     FrontendTable table = memory.open();
@@ -389,7 +391,7 @@ class Packets {
     while (!stop_) {
       const uint32_t n = random() % keys_;
       ++section_;
-      const uint32_t value = memory_.packet_finds(key_of(n));
+      const uint32_t value = memory_.packet_finds(key_of(n), random() % 2 != 0);
       if (value != 0) {
         const abi::frontend copy = memory_.values[value];
         const uint32_t number = copy.service_id;

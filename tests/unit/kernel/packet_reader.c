@@ -17,11 +17,12 @@ static __u32 scan(void* bucket, const __u64* key, __u8 tag) {
   return table_scan(bucket, key, tag, shape);
 }
 
-__u32 packet_reader_find(const struct packet_reader* reader, const struct frontend_key* key) {
+__u32 packet_reader_find(const struct packet_reader* reader, const struct frontend_key* key, int from_home) {
   __u64 words[3] = {0};
   memcpy(words, key, sizeof *key);
   const struct table_place place = table_place(table_hash(reader->seed, words, shape), reader->count);
-  const struct frontend_entry* entry =
-      table_at((void*)reader, table_search((void*)reader, words, &place, shape), shape);
+  const table_location location = from_home ? table_search_from_home((void*)reader, words, &place, shape)
+                                            : table_search((void*)reader, words, &place, shape);
+  const struct frontend_entry* entry = table_at((void*)reader, location, shape);
   return entry ? __atomic_load_n(&entry->value, __ATOMIC_ACQUIRE) : 0;
 }

@@ -18,8 +18,9 @@ struct packet_reader {
   const struct table_seed* seed;
 };
 
-/* The index of the key's value; 0, which no frontend has: no such frontend. */
-__u32 packet_reader_find(const struct packet_reader* reader, const struct frontend_key* key);
+/* The index of the key's value; 0, which no frontend has: no such frontend. from_home: as packets that open
+ * a connection look for it, not by the tags alone. */
+__u32 packet_reader_find(const struct packet_reader* reader, const struct frontend_key* key, int from_home);
 
 #ifdef __cplusplus
 }
