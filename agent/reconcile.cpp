@@ -86,7 +86,6 @@ Result<std::unique_ptr<Reconciler>> Reconciler::start(const Config& config, Stat
       new Reconciler(config, board, std::move(*source), std::move(*network), std::move(bpffs),
                      std::make_shared<DataPlane>(std::move(*data_plane)), std::move(*maps)));
   reconciler->carry_over_ = std::move(*carry_over);
-  reconciler->carry_flows_over();
   reconciler->masq_file_ = std::move(*masq_file);
   if (reconciler->masq_file_) reconciler->masq_config_ = std::move(*masq_config);
   if (auto s = reconciler->start_health(); !s) return s.error();
@@ -389,7 +388,6 @@ uint32_t Reconciler::shared_hops() const {
 
 // Flows of tables that had another size.
 void Reconciler::carry_flows_over() {
-  if (!carry_over_.needed()) return;
   carry_over_complaints_.clear();
   auto carried = carry_over_.run(data_plane_->program("adopt"));
   if (!carried) {
@@ -438,7 +436,6 @@ void Reconciler::look_at_ports() {
 
 void Reconciler::attach() {
   attach_due_.reset();
-  carry_flows_over();  // those that are new since the start
   std::vector<Attachment> before = attacher_.attachments();
   if (!flow_bits_due_) flow_bits_.admit_all();
   attach_complaints_.clear();
@@ -453,16 +450,15 @@ void Reconciler::attach() {
     if (!attached) attach_complaints_.push_back({"attaching", attached.error().message});
   }
   log_attachments(before);
-  const bool other_tables = carry_over_.needed();
-  if (other_tables) wait_grace_period();  // of a program that was just swapped, too
-  carry_flows_over();  // those that were made while programs were swapped
-  if (other_tables) {
-    // What an update has forgotten since the start was still there to be carried over: compare with all flows.
-    plan_.reset();
-    update_due_ = Clock::now();
-  }
   if (attach_complaints_.empty()) {
     attach_backoff_.reset();
+    if (carry_over_.needed()) {
+      wait_grace_period();  // of programs that were just swapped: they changed the old tables
+      carry_flows_over();
+      // What an update has forgotten since the start was still there to be carried over: compare with all flows.
+      plan_.reset();
+      update_due_ = Clock::now();
+    }
     // Copies that failed may do better when a new agent tries.
     if (carry_over_complaints_.empty()) {
       data_plane_->let_go_of_retired();
@@ -475,6 +471,7 @@ void Reconciler::attach() {
   publish();
   if (std::exchange(synced_, true)) return;
   board_.set_synced();
+  expiry_due_ = Clock::now();  // flows were idle while there was no agent, and this one may not live long
   // To compare everything with the maps took much memory, and is not needed again.
   ::malloc_trim(0);
 }

@@ -2,7 +2,9 @@
 /*
  * Taking up flows of a table that is being replaced: the agent reads them there, a run at a time
  * (struct adopt_call). A flow that is here already is the newer one, but what was seen of it at
- * hooks with the table before, only that one tells.
+ * hooks with the table before, only that one tells. The new table may be too small for all: an
+ * expired flow stays behind, and a closed one takes nobody's place. Those that are being opened
+ * now would be the first to go.
  */
 #ifndef MAGLANE_ADOPT_H
 #define MAGLANE_ADOPT_H
@@ -10,7 +12,48 @@
 #include "bpf/filter.h"
 #include "bpf/scratch.h"
 
-/* What becomes of one flow: enum table_result. */
+static __always_inline __u32 adopt_no_victim(void *bucket, __u32 now, __u32 whim)
+{
+	return TABLE_NO_VICTIM;
+}
+
+static __always_inline int adopt_closed_of(const union any_tuple *key, const union any_flow *flow,
+					   __u8 seen, int family)
+{
+	struct table_shape shape = FLOW_SHAPE(family);
+	struct table_place place;
+
+	if (!key || !flow)
+		return TABLE_BUSY;
+	shape.victim = adopt_no_victim;
+	place = flow_place(key->words, family);
+	return table_insert(FLOW_MAP(family), key->words, flow->words,
+			    (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family),
+			    &place, clock_slot(), &config.seed, FLOW_BUCKETS(family), shape);
+}
+
+__weak int adopt_closed4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return adopt_closed_of(key, flow, seen, FAMILY_IPV4);
+}
+
+__weak int adopt_closed6(const union any_tuple *key, const union any_flow *flow, __u8 seen)
+{
+	return adopt_closed_of(key, flow, seen, FAMILY_IPV6);
+}
+
+static __always_inline int adopt_insert(enum flow_class class, const union any_tuple *key,
+					const union any_flow *flow, __u8 seen, int family)
+{
+	if (class == CLASS_EXPIRED)
+		return TABLE_ABSENT;
+	if (class != CLASS_CLOSED)
+		return flow_insert_here(key, flow, seen, family);
+	return family == FAMILY_IPV4 ? adopt_closed4(key, flow, seen) :
+				       adopt_closed6(key, flow, seen);
+}
+
+/* What becomes of one flow: enum table_result. TABLE_ABSENT: it stays behind. */
 static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
 {
 	const __u32 size = family == FAMILY_IPV4 ? sizeof(struct flow_entry4) :
@@ -21,11 +64,14 @@ static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
 	union any_tuple *key;
 	union any_flow *flow;
 	union any_tuple twin;
+	enum flow_class class;
 	int result;
 	__u8 seen;
 
 	if (!entry || !scratch)
 		return TABLE_ABSENT;
+	class = rank_class(family == FAMILY_IPV4 ? flow_rank4((const void *)entry, clock_slot()) :
+						   flow_rank6((const void *)entry, clock_slot()));
 	key = &scratch->reservation.reverse;
 	flow = &scratch->other.answer;
 	for (__u32 i = 0; i < shape.key_words; i++)
@@ -36,7 +82,7 @@ static __always_inline int adopt_flow(ctx_t *ctx, __u32 offset, int family)
 	key->words[shape.key_words - 1] &= shape.tail_mask;
 	if (!*tuple_protocol(key, family))
 		return TABLE_ABSENT;
-	result = flow_insert_here(key, flow, seen, family);
+	result = adopt_insert(class, key, flow, seen, family);
 	if (result == TABLE_MADE_ROOM)
 		return TABLE_DONE;
 	if (result == TABLE_PRESENT) {
@@ -55,7 +101,7 @@ static __always_inline void adopt_run(ctx_t *ctx, struct adopt_call *call, int f
 		int result = adopt_flow(ctx, sizeof(*call) + i * size, family);
 
 		call->adopted += result == TABLE_DONE;
-		call->refused += result != TABLE_DONE && result != TABLE_PRESENT;
+		call->refused += result == TABLE_FULL || result == TABLE_BUSY;
 	}
 }
 

@@ -263,6 +263,14 @@ static __always_inline struct table_place flow_place(const __u64 *key, int famil
 	return table_place(table_hash(&config.seed, key, FLOW_SHAPE(family)), FLOW_BUCKETS(family));
 }
 
+enum flow_class {
+	CLASS_ESTABLISHED = 0,
+	CLASS_EMBRYONIC,
+	CLASS_EXPIRED,
+	CLASS_CLOSED,
+	RANK_CLASS_SHIFT = STAMP_SLOT_BITS - 1,
+};
+
 /* How gladly a full bucket gives an entry up: closed before expired before embryonic, the
  * longest idle first, an established flow never: nor does a RST make it so that may be
  * anybody's. */
@@ -276,16 +284,18 @@ static __always_inline __u32 flow_rank(const __u64 *entry, __u32 now, int family
 	__u8 seen = meta_seen(meta);
 	__u8 protocol = meta & FLOW_META_PROTOCOL;
 	__u32 limit = idle_limit(seen, body->flags, protocol);
-	__u32 class = 0;
+	enum flow_class class = CLASS_ESTABLISHED;
 
 	if (has_handshake(protocol) && seen_closed(seen))
-		class = 3;
+		class = CLASS_CLOSED;
 	else if (idle >= limit + flow_stamp_lag(limit))
-		class = 2;
+		class = CLASS_EXPIRED;
 	else if (!seen_established(seen, body->flags, protocol))
-		class = 1;
-	return class ? class << (STAMP_SLOT_BITS - 1) | idle : 0;
+		class = CLASS_EMBRYONIC;
+	return class ? (__u32)class << RANK_CLASS_SHIFT | idle : 0;
 }
+
+static __always_inline enum flow_class rank_class(__u32 rank) { return rank >> RANK_CLASS_SHIFT; }
 
 /*
  * What is rare or large is a function of its own, once for each family. Global and weak: the
@@ -496,7 +506,7 @@ __weak int retired_has6(const union any_tuple *key)
 	return retired_has_of(key, FAMILY_IPV6);
 }
 
-/* For what is made here nothing of the old table is given up: it lives for moments. */
+/* Makes room by a function of its own, retired_make_room: the stack is short. */
 static __always_inline __u32 retired_victim(void *bucket, __u32 now, __u32 whim)
 {
 	return TABLE_NO_VICTIM;
@@ -532,12 +542,67 @@ __weak int retired_insert6(const union any_tuple *key, const union any_flow *flo
 	return retired_insert_of(key, flow, seen, FAMILY_IPV6);
 }
 
+static __always_inline int retired_make_room_in(void *map, const __u32 *index, __u32 whim,
+						int family)
+{
+	void *bucket = table_bucket(map, index);
+	__u32 victim;
+
+	if (!bucket || !table_lock(table_header(bucket)))
+		return 0;
+	victim = FLOW_SHAPE(family).victim(bucket, clock_slot(), whim);
+	if (victim != TABLE_NO_VICTIM && table_slot(victim) < TABLE_SLOTS)
+		table_evict(map, bucket, table_slot(victim), NULL, &config.seed,
+			    RETIRED_BUCKETS(family), FLOW_SHAPE(family));
+	table_unlock(table_header(bucket));
+	return victim != TABLE_NO_VICTIM;
+}
+
+/* Gives up one flow of the old table that stands in the key's way. 0: none is to be given up. */
+static __always_inline int retired_make_room_of(const union any_tuple *key, int family)
+{
+	struct table_place place;
+	void *map;
+
+	if (!key || !RETIRED_BUCKETS(family))
+		return 0;
+	map = retired_map(family);
+	if (!map)
+		return 0;
+	place = retired_place(key, family);
+	return retired_make_room_in(map, &place.first, place.home, family) ||
+	       retired_make_room_in(map, &place.second, place.home, family);
+}
+
+__weak int retired_make_room4(const union any_tuple *key)
+{
+	return retired_make_room_of(key, FAMILY_IPV4);
+}
+
+__weak int retired_make_room6(const union any_tuple *key)
+{
+	return retired_make_room_of(key, FAMILY_IPV6);
+}
+
+static __always_inline enum table_result retired_insert_once(const union any_tuple *key,
+							     const union any_flow *flow, __u8 seen,
+							     int family)
+{
+	return family == FAMILY_IPV4 ? retired_insert4(key, flow, seen) :
+				       retired_insert6(key, flow, seen);
+}
+
 static __always_inline enum table_result retired_insert(const union any_tuple *key,
 							const union any_flow *flow, __u8 seen,
 							int family)
 {
-	return family == FAMILY_IPV4 ? retired_insert4(key, flow, seen) :
-				       retired_insert6(key, flow, seen);
+	enum table_result result = retired_insert_once(key, flow, seen, family);
+
+	if (result != TABLE_FULL)
+		return result;
+	if (!(family == FAMILY_IPV4 ? retired_make_room4(key) : retired_make_room6(key)))
+		return TABLE_FULL;
+	return retired_insert_once(key, flow, seen, family);
 }
 
 static __always_inline int retired_remove_of(const union any_tuple *key, int family)
@@ -771,10 +836,11 @@ static __always_inline enum table_result flow_insert_telling(const union any_tup
 
 	if (RETIRED_BUCKETS(family))
 		before = retired_insert(key, flow, seen, family);
-	if (before == TABLE_PRESENT)
-		return TABLE_PRESENT;
+	/* A hook that still uses the old table would take its packets for a stranger's. */
+	if (before == TABLE_PRESENT || before == TABLE_FULL || before == TABLE_BUSY)
+		return before;
 	result = flow_insert_here(key, flow, seen, family);
-	if (before == TABLE_DONE && result != TABLE_DONE && result != TABLE_MADE_ROOM)
+	if (before != TABLE_ABSENT && result != TABLE_DONE && result != TABLE_MADE_ROOM)
 		retired_remove(key, family);
 	return result;
 }

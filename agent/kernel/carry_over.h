@@ -2,8 +2,9 @@
 //
 // Flows outlive the size of their tables: when an option changes it, the loader pins the old
 // tables under another name beside the new ones (Bpffs::retired_map), and what is in them goes
-// over. Packets use the old ones until the programs have been swapped, so that takes a pass before
-// and one after; then the old ones go. Programs that have been swapped look after the flows of
+// over when all programs have been swapped; then the old ones go. Not before: a copy would be out of
+// date as soon as a program that uses the old table closes the flow, or gives its port away. What
+// packets need until then, programs that have been swapped take up one by one, and they look after
 // connections that meet others which have not (bpf/flow.h). An agent that dies leaves the old tables
 // to the next (unfinished_swap.h).
 #pragma once
@@ -31,7 +32,8 @@ class CarryOver {
   CarryOver() = default;  // of nothing
 
   bool needed() const { return !tables_.empty(); }
-  // Copies what the new tables do not have yet. adopt_program: of program "adopt"; not taken over.
+  // Copies what the new tables do not have yet and is worth it (bpf/adopt.h). adopt_program: of program
+  // "adopt"; not taken over. REQUIRES: no packet meets a program that uses the old ones alone.
   Result<Carried> run(int adopt_program) const;
   // Gives the old tables up. REQUIRES: no packet meets a program that uses them, and run() since.
   void finish();

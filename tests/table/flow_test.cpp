@@ -432,6 +432,27 @@ TEST_F(RetiredFlows, a_full_new_table_keeps_no_tuple_of_the_old_one) {
   EXPECT_EQ(old_hook_has(late), result == NATIVE_DONE);
 }
 
+// Else the reply, at a hook that still uses it, would be taken for a stranger's.
+TEST_F(RetiredFlows, a_full_old_table_makes_room_for_what_new_hooks_make) {
+  for (uint32_t n = 0; n < 20 * 9 * abi::TABLE_SLOTS; ++n)
+    at_old_hook([&] { return insert(key(1000 + n), flow(key(1000 + n), 2, 3), kClosed); });
+  for (uint32_t n = 0; n < 20; ++n) {
+    const tuple4 forward = key(n);
+    const tuple4 reverse = insert_pair(forward, flow(forward, 100 + n, 3), abi::SEEN_SYN);
+    EXPECT_TRUE(old_hook_has(forward));
+    EXPECT_TRUE(old_hook_has(reverse));
+  }
+}
+
+TEST_F(RetiredFlows, what_an_old_table_of_established_flows_has_no_room_for_is_refused) {
+  for (uint32_t n = 0; n < 20 * 9 * abi::TABLE_SLOTS; ++n)
+    at_old_hook([&] { return insert(key(1000 + n), flow(key(1000 + n), 2, 3), kEstablished); });
+  const tuple4 late = key(1);
+  EXPECT_EQ(insert(late, flow(late, 2, 3), abi::SEEN_SYN), NATIVE_FULL);
+  EXPECT_FALSE(in_new_table(late));
+  EXPECT_FALSE(old_hook_has(late));
+}
+
 TEST_F(RetiredFlows, let_go_of_it_is_asked_no_more) {
   const tuple4 mine = key(1), other = key(2);
   at_old_hook([&] { return insert(mine, flow(mine, 2, 3), kEstablished); });

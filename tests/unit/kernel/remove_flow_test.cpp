@@ -92,24 +92,49 @@ class RemoveFlow : public Sandbox {
     bucket.header.lock = locked;
     ASSERT_EQ(bpf_map_update_elem(data_plane_->map("flows4"), &place.first, &bucket, BPF_ANY), 0);
   }
-  // Of every flow of IPv4; and they have just had a packet.
-  void set_seen4(uint8_t seen) {
+  // Of every flow of the table; and they have just had a packet.
+  template <typename Bucket>
+  void set_seen(const char* table, uint8_t seen) {
     const uint32_t slot = maps_->read_clock()->slot;
-    const int fd = data_plane_->map("flows4");
-    abi::flow_bucket4 bucket;
+    const int fd = data_plane_->map(table);
+    Bucket bucket;
     for (uint32_t index = 0; index < small_options().flow_buckets(); ++index) {
       ASSERT_EQ(bpf_map_lookup_elem(fd, &index, &bucket), 0);
       for (auto& entry : bucket.entries) {
+        if (entry.tuple.protocol == 0) continue;
         entry.tuple.pad[0] = seen;
         entry.flow.body.stamp = slot;
       }
       ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
     }
   }
+  void set_seen4(uint8_t seen) { set_seen<abi::flow_bucket4>("flows4", seen); }
+  void set_seen6(uint8_t seen) { set_seen<abi::flow_bucket6>("flows6", seen); }
 
+  // An agent with an option for so many flows starts; the table before is beside its own.
+  void start_with(uint32_t flows) {
+    DataPlaneOptions options = idle_options();
+    options.flow_entries = flows;
+    maps_.reset();
+    auto loaded = DataPlane::load(*bpffs_, options);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    before_ = std::exchange(data_plane_, std::make_shared<DataPlane>(std::move(*loaded)));
+    maps_ = std::make_unique<PinnedMaps>(std::move(*PinnedMaps::open(root_)));
+  }
+  CarryOver::Carried carry_over() {
+    auto carry = CarryOver::open(*bpffs_);
+    EXPECT_TRUE(carry.ok());
+    auto carried = carry->run(data_plane_->program("adopt"));
+    EXPECT_TRUE(carried.ok()) << carried.error().message;
+    return *carried;
+  }
+
+  std::shared_ptr<const DataPlane> before_;
   std::unique_ptr<PinnedMaps> maps_;
   abi::table_seed seed_{};
 };
+
+constexpr uint8_t kEstablished = abi::SEEN_ACK | abi::SEEN_ACK << abi::SEEN_TWIN_SHIFT;
 
 TEST_F(RemoveFlow, RemovesTheOneThatIsNamed) {
   start_data_plane();
@@ -162,15 +187,11 @@ TEST_F(RemoveFlow, FlowsGoOverIntoATableOfAnotherSize) {
   start_data_plane();
   for (uint32_t n = 1; n <= 300; ++n) put4(n, n % 16 == 0);
   for (uint32_t n = 1; n <= 100; ++n) put6(n);
+  set_seen4(abi::SEEN_ACK);
+  set_seen6(0);
   const auto before4 = flows4(), before6 = flows6();
   for (const uint32_t size : {4096U, 1024U}) {
-    DataPlaneOptions options = idle_options();
-    options.flow_entries = size;
-    maps_.reset();
-    auto loaded = DataPlane::load(*bpffs_, options);
-    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
-    data_plane_ = std::make_shared<DataPlane>(std::move(*loaded));
-    maps_ = std::make_unique<PinnedMaps>(std::move(*PinnedMaps::open(root_)));
+    start_with(size);
     EXPECT_TRUE(flows4().empty());
     auto carry = CarryOver::open(*bpffs_);
     ASSERT_TRUE(carry.ok()) << carry.error().message;
@@ -189,23 +210,41 @@ TEST_F(RemoveFlow, FlowsGoOverIntoATableOfAnotherSize) {
 }
 
 TEST_F(RemoveFlow, WhatDoesNotFitIsCounted) {
-  DataPlaneOptions options = idle_options();
   start_data_plane();
   for (uint32_t n = 1; n <= 200; ++n) put4(n);
-  set_seen4(abi::SEEN_ACK | abi::SEEN_ACK << abi::SEEN_TWIN_SHIFT);  // established: no other gives way
-  options.flow_entries = 62;
-  maps_.reset();
-  auto loaded = DataPlane::load(*bpffs_, options);
-  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
-  auto carry = CarryOver::open(*bpffs_);
-  ASSERT_TRUE(carry.ok());
-  auto carried = carry->run(loaded->program("adopt"));
-  ASSERT_TRUE(carried.ok()) << carried.error().message;
-  EXPECT_EQ(carried->flows, 62U);
-  EXPECT_EQ(carried->refused, 138U);
-  maps_ = std::make_unique<PinnedMaps>(std::move(*PinnedMaps::open(root_)));
+  set_seen4(kEstablished);  // no other gives way
+  start_with(62);
+  const auto carried = carry_over();
+  EXPECT_EQ(carried.flows, 62U);
+  EXPECT_EQ(carried.refused, 138U);
   EXPECT_EQ(flows4().size(), 62U);
-  carry->finish();
+}
+
+TEST_F(RemoveFlow, ExpiredFlowsStayBehind) {
+  start_data_plane();
+  for (uint32_t n = 1; n <= 20; ++n) put4(n);
+  put6(1);
+  start_with(2048);
+  const auto carried = carry_over();
+  EXPECT_EQ(carried.flows + carried.refused, 0U);
+  EXPECT_TRUE(flows4().empty());
+  EXPECT_TRUE(flows6().empty());
+}
+
+// Those that are being opened would have to go.
+TEST_F(RemoveFlow, ClosedFlowsTakeNobodysPlace) {
+  start_data_plane();
+  for (uint32_t n = 1; n <= 200; ++n) put4(n);
+  set_seen4(abi::SEEN_SYN);
+  start_with(62);
+  EXPECT_EQ(carry_over().refused, 0U);
+  const auto opening = flows4();
+  EXPECT_EQ(opening.size(), 62U);
+  std::swap(data_plane_, before_);
+  set_seen4(kEstablished | abi::SEEN_FIN | abi::SEEN_FIN << abi::SEEN_TWIN_SHIFT);
+  std::swap(data_plane_, before_);
+  EXPECT_EQ(carry_over().refused, 138U);
+  EXPECT_EQ(flows4(), opening);
 }
 
 TEST_F(RemoveFlow, ExpiryLooksAtEveryBucketOfTheFamily) {
