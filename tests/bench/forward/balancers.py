@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 
-from topology import BACKEND_ADDRESS, ENDPOINT_PORT, ENDPOINTS, NODE_ADDRESS
+from topology import BACKEND_ADDRESS, ENDPOINT_PORT, ENDPOINTS, MACS, NODE_ADDRESS
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
@@ -33,6 +33,21 @@ class Routing:
 
     def target(self, _service):
         return ENDPOINTS[0], ENDPOINT_PORT
+
+    def udp_options(self, _topology):
+        return []
+
+    measures_tcp = True
+
+
+class Redirect(Routing):
+    """The same by a program at XDP that does nothing else: what frames of this network cost anyway."""
+    name = "redirect"
+    measures_tcp = False
+
+    def udp_options(self, topology):
+        return ["--redirect-at", topology.name("node"), "--redirect-from", "up0", "--redirect-to", "up1",
+                "--redirect-mac", MACS["backend", "eth0"]]
 
 
 class Balancer(Routing):
@@ -217,4 +232,4 @@ def objects(services):
 
 
 MAGLANE = [Maglane("native"), Maglane("generic"), Maglane("off")]
-PEERS = {peer.name: peer for peer in (Routing(), Nftables(), Iptables(), Ipvs())}
+PEERS = {peer.name: peer for peer in (Routing(), Redirect(), Nftables(), Iptables(), Ipvs())}

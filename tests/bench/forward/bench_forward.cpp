@@ -36,6 +36,10 @@ int main(int argc, char** argv) {
   udp_command->add_option("--endpoints", udp.endpoints, "A /24 network, by its first address")->required();
   udp_command->add_option("--flows", udp.flows)->check(CLI::Range(1, 60000))->capture_default_str();
   udp_command->add_flag("--sink-at-tc", udp.sink_at_tc, "Take the frames off at tc, not at XDP");
+  auto* redirect = udp_command->add_option("--redirect-at", udp.redirect_at, "Forward by a program alone, in this network namespace");
+  udp_command->add_option("--redirect-from", udp.redirect_from, "The device there that frames come in by")->needs(redirect);
+  udp_command->add_option("--redirect-to", udp.redirect_to, "The one that they leave by")->needs(redirect);
+  udp_command->add_option("--redirect-mac", udp.redirect_mac, "Whom they are for behind it")->needs(redirect);
   CLI::App* tcp_command = app.add_subcommand("tcp", "Connect, request, close");
   add_common(tcp_command, tcp);
   tcp_command->add_option("--source", tcp.sources, "Addresses of the client")->required();

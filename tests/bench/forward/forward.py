@@ -8,7 +8,8 @@ and closed. Each subject gets a network of its own (topology.py), in turn, sever
 round counts. A ratio is against the peer named in the row's key, of the same run. The generator,
 the node and the sink share the machine's CPUs: compare the figures with each other alone.
 
-`none` is routing without any service: the client sends to an endpoint.
+`none` is routing without any service: the client sends to an endpoint. `redirect` is the same by a program
+at XDP that does nothing else: nothing can be faster here.
 """
 import argparse
 import json
@@ -42,10 +43,10 @@ def traffic(topology, kind, target, options, extra):
     return json.loads(done.stdout)
 
 
-def udp(topology, target, options, sink_at_tc):
+def udp(topology, target, options, more):
     result = traffic(topology, "udp", target, options, [
         "--source", CLIENT_ADDRESSES[0], "--target-mac", MACS["node", "up0"], "--endpoints", ENDPOINT_NETWORK,
-        "--flows", options.flows, *(["--sink-at-tc"] if sink_at_tc else [])])
+        "--flows", options.flows, *more])
     if not result["looked_at"] or result["wrong"]:
         raise RuntimeError(f"of {result['looked_at']} frames that were looked at {result['wrong']} had wrong checksums")
     return result["mpps"]
@@ -67,12 +68,14 @@ class Measured:
 
     def add(self, mpps, connections):
         self.mpps = max(self.mpps, mpps)
+        if not connections:
+            return
         if not self.tcp or connections["per_second"] > self.tcp["per_second"]:
             self.tcp = connections
 
 
 def measure(subject, services, options):
-    """One round: (Mpps, what tcp says), in a network of its own."""
+    """One round: (Mpps, what tcp says, if anything), in a network of its own."""
     topology = Topology()
     try:
         topology.up()
@@ -80,8 +83,9 @@ def measure(subject, services, options):
         target = subject.target(services[len(services) // 2])
         # A sink at XDP is what a wire is to a redirected frame, one at tc what it is to a packet of
         # the IP stack: whichever suits the subject.
-        best = max(udp(topology, target, options, sink_at_tc) for sink_at_tc in (False, True))
-        return best, tcp(topology, target, options)
+        best = max(udp(topology, target, options, [*subject.udp_options(topology), *at_tc])
+                   for at_tc in ([], ["--sink-at-tc"]))
+        return best, tcp(topology, target, options) if subject.measures_tcp else None
     finally:
         subject.stop()
         topology.down()
@@ -96,6 +100,8 @@ def rows(measured, peer):
         result.append({"case": "udp64", "by": one.name, "mpps": round(one.mpps, 4)}
                       | ({f"to_{peer}_ratio": round(one.mpps / base.mpps, 3)} if base else {}))
     for one in measured:
+        if not one.tcp:
+            continue
         result.append({"case": "tcp", "by": one.name, "connections_per_second": round(one.tcp["per_second"]),
                        "p50_us": one.tcp["p50_us"], "p99_us": one.tcp["p99_us"], "failed": one.tcp["failed"]}
                       | ({f"to_{peer}_ratio": round(one.tcp["per_second"] / base.tcp["per_second"], 3)} if base else {}))
@@ -119,9 +125,9 @@ def run(options):
                 del measured[subject.name]
                 continue
             measured[subject.name].add(mpps, connections)
-            say(f"round {number + 1}: {subject.name}: {mpps:.3f} Mpps, {connections['per_second']:.0f} connections/s, "
-                f"p50 {connections['p50_us']:.0f} us")
-    base = next((name for name in options.peer if name in measured and name != "none"), "none")
+            say(f"round {number + 1}: {subject.name}: {mpps:.3f} Mpps" + (
+                f", {connections['per_second']:.0f} connections/s, p50 {connections['p50_us']:.0f} us" if connections else ""))
+    base = next((name for name in options.peer if name in measured and name not in ("none", "redirect")), "none")
     return rows(list(measured.values()), base)
 
 
@@ -167,7 +173,7 @@ def main():
     if options.once:
         options.rounds, options.seconds = 1, 0.3
     options.asked = bool(options.peer)
-    options.peer = options.peer or ["nftables", "iptables", "none"]
+    options.peer = options.peer or ["nftables", "iptables", "none", "redirect"]
     if "ipvs" in options.peer and not balancers.kernel_has_ipvs():
         return in_machine(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the networks are taken down

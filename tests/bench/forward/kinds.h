@@ -14,6 +14,8 @@ struct UdpOptions {
   std::string source, target, target_mac;              // of the frames; of the node's device
   std::string endpoints;                               // a /24 network, by its first address
   bool sink_at_tc = false;
+  // A program alone forwards at the node, in this network namespace, from device to device; none if empty.
+  std::string redirect_at, redirect_from, redirect_to, redirect_mac;
   uint16_t port = 0, endpoint_port = 8080;
   uint32_t flows = 1000;
   double seconds = 2;

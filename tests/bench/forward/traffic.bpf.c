@@ -3,6 +3,7 @@
  * generate: run by BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES, which sends what it
  * returns with XDP_TX. The frames come back with whatever was done to them, so each is written
  * whole. sink_xdp, sink_tc: count and drop what reaches the backend, pass all else (ARP, TCP).
+ * redirect: the least that a program at the node can do to get a frame there.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,6 +29,7 @@ struct {
 } sunk SEC(".maps");
 
 const volatile struct sink_target target;
+const volatile struct redirect_target beyond;
 
 static __always_inline __u16 fold(__u32 sum)
 {
@@ -74,20 +76,25 @@ static __always_inline int checksums_right(const void *data)
 	return fold(header) == 0xffff && fold(sum) == 0xffff;
 }
 
-/* 1 if the frame was for the endpoints. */
-static __always_inline int sink(const void *data, const void *end)
+static __always_inline int is_for_endpoints(const void *data, const void *end)
 {
 	const struct ethhdr *ethernet = data;
 	const struct iphdr *ip = data + sizeof(*ethernet);
 	const struct udphdr *udp = (const void *)(ip + 1);
+
+	return data + FRAME_BYTES <= end && ethernet->h_proto == __builtin_bswap16(ETH_P_IP) &&
+	       ip->protocol == IPPROTO_UDP &&
+	       (ip->daddr & 0x00ffffff) == (target.network_be & 0x00ffffff) &&
+	       udp->dest == target.port_be;
+}
+
+/* 1 if the frame was for the endpoints. */
+static __always_inline int sink(const void *data, const void *end)
+{
 	struct sink_count *count;
 	__u32 zero = 0;
 
-	if (data + FRAME_BYTES > end)
-		return 0;
-	if (ethernet->h_proto != __builtin_bswap16(ETH_P_IP) || ip->protocol != IPPROTO_UDP ||
-	    (ip->daddr & 0x00ffffff) != (target.network_be & 0x00ffffff) ||
-	    udp->dest != target.port_be)
+	if (data + FRAME_BYTES > end || !is_for_endpoints(data, end))
 		return 0;
 	count = bpf_map_lookup_elem(&sunk, &zero);
 	if (!count)
@@ -103,6 +110,20 @@ SEC("xdp")
 int sink_xdp(struct xdp_md *ctx)
 {
 	return sink((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_DROP : XDP_PASS;
+}
+
+SEC("xdp")
+int redirect(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+
+	if (data + FRAME_BYTES > end || !is_for_endpoints(data, end))
+		return XDP_PASS;
+	for (int i = 0; i < ETH_ALEN; i++)
+		ethernet->h_dest[i] = beyond.mac[i];
+	return bpf_redirect(beyond.device, 0);
 }
 
 SEC("tc")

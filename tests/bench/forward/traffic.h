@@ -36,4 +36,11 @@ struct sink_target {
 	__u16 pad;
 };
 
+/* Where program redirect sends them. */
+struct redirect_target {
+	__u32 device; /* index */
+	__u8 mac[6];
+	__u16 pad;
+};
+
 #endif

@@ -3,6 +3,7 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 #include <linux/udp.h>
+#include <net/if.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -57,11 +58,17 @@ generator_state make_generator(const UdpOptions& options) {
   return state;
 }
 
+uint32_t device_named(const std::string& name) {
+  const uint32_t index = if_nametoindex(name.c_str());
+  if (index == 0) give_up("looking for device " + name);
+  return index;
+}
+
 // The program leaves the device with its link.
 using Link = std::unique_ptr<bpf_link, int (*)(bpf_link*)>;
 
-Link attach_xdp(const bpf_program* program) {
-  Link link(bpf_program__attach_xdp(program, static_cast<int>(eth0())), bpf_link__destroy);
+Link attach_xdp(const bpf_program* program, uint32_t device = eth0()) {
+  Link link(bpf_program__attach_xdp(program, static_cast<int>(device)), bpf_link__destroy);
   if (!link) give_up("attaching an XDP program");
   return link;
 }
@@ -124,6 +131,13 @@ UdpResult run_udp(const UdpOptions& options) {
   auto* target = const_cast<sink_target*>(&skeleton->rodata->target);
   target->network_be = address_of(options.endpoints);
   target->port_be = htons(options.endpoint_port);
+  if (!options.redirect_at.empty()) {
+    enter(options.redirect_at);
+    auto* beyond = const_cast<redirect_target*>(&skeleton->rodata->beyond);
+    beyond->device = device_named(options.redirect_to);
+    const Headers headers = headers_to(options.redirect_mac, options.target, IPPROTO_UDP, 0);
+    std::memcpy(beyond->mac, headers.ethernet.h_dest, sizeof beyond->mac);
+  }
   if (traffic_bpf__load(skeleton)) give_up("loading the programs (needs root)");
   const uint32_t zero = 0;
   const generator_state state = make_generator(options);
@@ -131,6 +145,10 @@ UdpResult run_udp(const UdpOptions& options) {
     give_up("writing map generator");
 
   std::vector<Link> links;
+  if (!options.redirect_at.empty()) {
+    enter(options.redirect_at);
+    links.push_back(attach_xdp(skeleton->progs.redirect, device_named(options.redirect_from)));
+  }
   enter(options.backend);
   if (options.sink_at_tc)
     attach_tc(skeleton->progs.sink_tc);
