@@ -11,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <stdexcept>
 #include <vector>
 
 #include "agent/kernel/call.h"
@@ -29,8 +30,7 @@ struct Options {
 };
 
 [[noreturn]] void fail(const std::string& what) {
-  fmt::print(stderr, "bench_expiry: {}\n", what);
-  std::exit(1);
+  throw std::runtime_error(what);
 }
 
 template <typename T>
@@ -139,10 +139,15 @@ int main(int argc, char** argv) {
   spdlog::set_level(spdlog::level::warn);
   if (options.once) options.flows = 20'000;
   options.flows &= ~1U;
-  const bench::Row row = run(options);
-  if (options.json)
-    bench::print_json({row});
-  else
-    bench::print_table({row});
+  try {
+    const bench::Row row = run(options);
+    if (options.json)
+      bench::print_json({row});
+    else
+      bench::print_table({row});
+  } catch (const std::runtime_error& error) {  // what was pinned is gone by now
+    fmt::print(stderr, "bench_expiry: {}\n", error.what());
+    return 1;
+  }
   return 0;
 }
