@@ -12,24 +12,13 @@
 #include "bpf/filter.h"
 #include "bpf/scratch.h"
 
-static __always_inline __u32 adopt_no_victim(void *bucket, __u32 now, __u32 whim)
-{
-	return TABLE_NO_VICTIM;
-}
-
 static __always_inline int adopt_closed_of(const union any_tuple *key, const union any_flow *flow,
 					   __u8 seen, int family)
 {
 	struct table_shape shape = FLOW_SHAPE(family);
-	struct table_place place;
 
-	if (!key || !flow)
-		return TABLE_BUSY;
-	shape.victim = adopt_no_victim;
-	place = flow_place(key->words, family);
-	return table_insert(FLOW_MAP(family), key->words, flow->words,
-			    (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family),
-			    &place, clock_slot(), &config.seed, FLOW_BUCKETS(family), shape);
+	shape.victim = flow_no_victim;
+	return flow_insert_shaped(key, flow, seen, shape, family);
 }
 
 __weak int adopt_closed4(const union any_tuple *key, const union any_flow *flow, __u8 seen)

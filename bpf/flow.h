@@ -390,8 +390,15 @@ static __always_inline table_location flow_search(const union any_tuple *key, in
 	return family == FAMILY_IPV4 ? flow_search4(key) : flow_search6(key);
 }
 
-static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
-					  __u8 seen, int family)
+/* The victim of a table_shape that gives nothing up. */
+static __always_inline __u32 flow_no_victim(void *bucket, __u32 now, __u32 whim)
+{
+	return TABLE_NO_VICTIM;
+}
+
+static __always_inline int flow_insert_shaped(const union any_tuple *key,
+					      const union any_flow *flow, __u8 seen,
+					      const struct table_shape shape, int family)
 {
 	struct table_place place;
 	__u32 state;
@@ -401,7 +408,13 @@ static __always_inline int flow_insert_of(const union any_tuple *key, const unio
 	place = flow_place(key->words, family);
 	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
 	return table_insert(FLOW_MAP(family), key->words, flow->words, state, &place,
-			    clock_slot(), &config.seed, FLOW_BUCKETS(family), FLOW_SHAPE(family));
+			    clock_slot(), &config.seed, FLOW_BUCKETS(family), shape);
+}
+
+static __always_inline int flow_insert_of(const union any_tuple *key, const union any_flow *flow,
+					  __u8 seen, int family)
+{
+	return flow_insert_shaped(key, flow, seen, FLOW_SHAPE(family), family);
 }
 
 __weak int flow_insert4(const union any_tuple *key, const union any_flow *flow, __u8 seen)
@@ -441,10 +454,19 @@ static __always_inline void *retired_map(int family)
 				       bpf_map_lookup_elem(&retired_flows6, &zero);
 }
 
-static __always_inline struct table_place retired_place(const union any_tuple *key, int family)
+/* Its map, and where the key would be in it. NULL: there is none. */
+static __always_inline void *retired_table(const union any_tuple *key, struct table_place *place,
+					   int family)
 {
-	return table_place(table_hash(&config.seed, key->words, FLOW_SHAPE(family)),
-			   RETIRED_BUCKETS(family));
+	void *map;
+
+	if (!key || !RETIRED_BUCKETS(family))
+		return NULL;
+	map = retired_map(family);
+	if (map)
+		*place = table_place(table_hash(&config.seed, key->words, FLOW_SHAPE(family)),
+				     RETIRED_BUCKETS(family));
+	return map;
 }
 
 static __always_inline int retired_find_of(const union any_tuple *key, struct flow *flow, int family)
@@ -453,12 +475,9 @@ static __always_inline int retired_find_of(const union any_tuple *key, struct fl
 	void *entry;
 	void *map;
 
-	if (!key || !flow || !RETIRED_BUCKETS(family))
+	map = retired_table(key, &place, family);
+	if (!map || !flow)
 		return TABLE_ABSENT;
-	map = retired_map(family);
-	if (!map)
-		return TABLE_ABSENT;
-	place = retired_place(key, family);
 	entry = table_at(map, table_search(map, key->words, &place, FLOW_SHAPE(family)),
 			 FLOW_SHAPE(family));
 	return entry ? table_copy(entry, key->words, &flow->meta, flow->answer.words,
@@ -487,12 +506,9 @@ static __always_inline int retired_has_of(const union any_tuple *key, int family
 	struct table_place place;
 	void *map;
 
-	if (!key || !RETIRED_BUCKETS(family))
-		return 0;
-	map = retired_map(family);
+	map = retired_table(key, &place, family);
 	if (!map)
 		return 0;
-	place = retired_place(key, family);
 	return table_search(map, key->words, &place, FLOW_SHAPE(family)) != TABLE_NOWHERE;
 }
 
@@ -506,12 +522,7 @@ __weak int retired_has6(const union any_tuple *key)
 	return retired_has_of(key, FAMILY_IPV6);
 }
 
-/* Makes room by a function of its own, retired_make_room: the stack is short. */
-static __always_inline __u32 retired_victim(void *bucket, __u32 now, __u32 whim)
-{
-	return TABLE_NO_VICTIM;
-}
-
+/* Room is made by a function of its own, retired_make_room: the stack is short. */
 static __always_inline int retired_insert_of(const union any_tuple *key, const union any_flow *flow,
 					     __u8 seen, int family)
 {
@@ -520,13 +531,10 @@ static __always_inline int retired_insert_of(const union any_tuple *key, const u
 	__u32 state;
 	void *map;
 
-	if (!key || !flow || !RETIRED_BUCKETS(family))
+	map = retired_table(key, &place, family);
+	if (!map || !flow)
 		return TABLE_ABSENT;
-	shape.victim = retired_victim;
-	map = retired_map(family);
-	if (!map)
-		return TABLE_ABSENT;
-	place = retired_place(key, family);
+	shape.victim = flow_no_victim;
 	state = (__u32)seen << FLOW_META_SEEN_SHIFT | *tuple_protocol((void *)key, family);
 	return table_insert(map, key->words, flow->words, state, &place, clock_slot(), &config.seed,
 			    RETIRED_BUCKETS(family), shape);
@@ -564,12 +572,9 @@ static __always_inline int retired_make_room_of(const union any_tuple *key, int 
 	struct table_place place;
 	void *map;
 
-	if (!key || !RETIRED_BUCKETS(family))
-		return 0;
-	map = retired_map(family);
+	map = retired_table(key, &place, family);
 	if (!map)
 		return 0;
-	place = retired_place(key, family);
 	return retired_make_room_in(map, &place.first, place.home, family) ||
 	       retired_make_room_in(map, &place.second, place.home, family);
 }
@@ -610,12 +615,9 @@ static __always_inline int retired_remove_of(const union any_tuple *key, int fam
 	struct table_place place;
 	void *map;
 
-	if (!key || !RETIRED_BUCKETS(family))
-		return TABLE_ABSENT;
-	map = retired_map(family);
+	map = retired_table(key, &place, family);
 	if (!map)
 		return TABLE_ABSENT;
-	place = retired_place(key, family);
 	return table_remove(map, key->words, &place, &config.seed, RETIRED_BUCKETS(family),
 			    FLOW_SHAPE(family));
 }

@@ -207,12 +207,11 @@ static __always_inline int choice_is_open(struct packet *packet, const struct fr
 	       (config.network_model && packet->from_pod);
 }
 
-/* The lines of both flows. True: there is no forward one yet. */
+/* The lines of both flows. True: there is no forward one yet; false says nothing. */
 static __always_inline int fetch_flows(struct packet *packet, const struct connection *connection,
-					int family)
+				       int family)
 {
-	const struct table_place forward =
-		flow_place(packet->tuple.words, family);
+	const struct table_place forward = flow_place(packet->tuple.words, family);
 	union any_tuple reverse = {};
 	struct table_place back;
 

@@ -24,6 +24,7 @@ class Unavailable(Exception):
 class Routing:
     """None at all: the client sends to an endpoint itself."""
     name = "none"
+    measures_tcp = True
 
     def start(self, topology, services):
         pass
@@ -36,8 +37,6 @@ class Routing:
 
     def udp_options(self, _topology):
         return []
-
-    measures_tcp = True
 
 
 class Redirect(Routing):
