@@ -4,7 +4,7 @@
 
 PLAN is a JSON file of suites (suites.py). In the directory RESULTS each suite leaves NAME.xml and
 NAME.log; `running` names the one that is under way, so that a machine that dies tells in which;
-`done.json` says how each ended. Exit status 0 unless this script itself fails.
+`done.json` says how each ended, after what it says already. Exit status 0 unless this script itself fails.
 """
 import json
 import os
@@ -37,18 +37,19 @@ def run_suite(suite, results):
                     break
                 except (subprocess.TimeoutExpired, ProcessLookupError):
                     continue
-    return {"name": suite["name"], "status": status, "seconds": round(time.monotonic() - start, 1)}
+    return {**suite, "status": status, "seconds": round(time.monotonic() - start, 1)}
 
 
 def main():
     results, plan = map(pathlib.Path, sys.argv[1:])
-    done = []
+    done_file = results / "done.json"
+    done = json.loads(done_file.read_text()) if done_file.exists() else []
     for suite in json.loads(plan.read_text()):
         (results / "running").write_text(suite["name"])
         if results == IN_MACHINE:  # each line of the console is some suite's
             pathlib.Path("/dev/kmsg").write_text(f"<{KERN_CRIT}>suite {suite['name']}\n")
         done.append(run_suite(suite, results))
-        (results / "done.json").write_text(json.dumps(done))
+        done_file.write_text(json.dumps(done))
         last = done[-1]
         how = "time is up" if last["status"] is None else "ok" if last["status"] == 0 else f"exit status {last['status']}"
         print(f"{last['name']}: {how} after {last['seconds']:.0f} s", flush=True)

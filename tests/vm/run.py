@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the kernel-facing tests on several kernels: run.py [--smoke] [--document] [--only SUITE] [KERNEL...]
+"""Runs the kernel-facing tests on several kernels: run.py [--smoke] [--again] [--document] [--only SUITE] [KERNEL...]
 
 KERNEL is 6.1, 6.12 or host; default: all. Needs root and the release build. Results stay in
 build/vm/results; after a complete run of all kernels docs/kernels.md is written anew. Exit status
@@ -40,12 +40,28 @@ def run_on_host(command, on_line):
     return machine.Outcome(process.returncode, "", "", time.monotonic() - started, "none", True)
 
 
-def run_kernel(name, plan, complete):
+def what_is_left(directory, plan):
+    """The suites that did not pass, as they are now, when they ran last; nothing of these stays in the directory."""
+    done_file = directory / "done.json"
+    done = json.loads(done_file.read_text()) if done_file.exists() else []
+    commands = {suite.name: suite.command for suite in plan}
+    passed = [how for how in done if how["status"] == 0 and how["command"] == commands.get(how["name"])]
+    names = [how["name"] for how in passed]
+    for path in directory.iterdir():
+        if path.stem not in names:
+            path.unlink()
+    done_file.write_text(json.dumps(passed))
+    return [suite for suite in plan if suite.name not in names]
+
+
+def run_kernel(name, plan, complete, again=False):
     directory = RESULTS / name
-    shutil.rmtree(directory, ignore_errors=True)
+    if not again:
+        shutil.rmtree(directory, ignore_errors=True)
     (RESULTS / f"{name}.json").unlink(missing_ok=True)
-    directory.mkdir(parents=True)
-    (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in plan]))
+    directory.mkdir(parents=True, exist_ok=True)
+    left = what_is_left(directory, plan)
+    (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in left]))
     guest = pathlib.Path(__file__).with_name("guest.py")
     report, on_line = reports.Report(name, complete), functools.partial(say, name)
     if name == kernels.HOST:
@@ -59,7 +75,7 @@ def run_kernel(name, plan, complete):
         report.release = kernel.release
         on_line(f"{kernel.release}, {'KVM' if machine.kvm_works() else 'emulated: KVM does not work here'}")
         outcome = machine.Machine(kernel).run([guest, "/run/vm", "/run/vm/plan.json"], directory,
-                                              sum(suite.limit for suite in plan) + BOOT_ALLOWANCE, on_line)
+                                              sum(suite.limit for suite in left) + BOOT_ALLOWANCE, on_line)
     report.machine, report.seconds = outcome.accelerator, round(outcome.seconds, 1)
     if outcome.problem or outcome.status:
         problem = outcome.problem or f"the run of the suites ended with {outcome.status}"
@@ -71,13 +87,13 @@ def run_kernel(name, plan, complete):
     return report
 
 
-def run_kernels(names, plan, complete):
+def run_kernels(names, plan, complete, again):
     """Machines as many at a time as there are CPUs, since a test mostly keeps one busy; the host last."""
     machine.kvm_works()  # once, before there are threads
     machines = [name for name in names if name != kernels.HOST]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(machines, pool.map(lambda name: run_kernel(name, plan, complete), machines)))
-    return [found.get(name) or run_kernel(name, plan, complete) for name in names]
+        found = dict(zip(machines, pool.map(lambda name: run_kernel(name, plan, complete, again), machines)))
+    return [found.get(name) or run_kernel(name, plan, complete, again) for name in names]
 
 
 def tell(report):
@@ -106,6 +122,7 @@ def write_document(forced):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a part that takes a minute or two a kernel")
+    parser.add_argument("--again", action="store_true", help="what did not pass the last time; what did stays as it is")
     parser.add_argument("--document", action="store_true", help="write docs/kernels.md from what has run so far")
     parser.add_argument("--only", metavar="SUITE", action="append", help="this suite alone (repeatable)")
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"{', '.join(kernels.PACKAGES)} or {kernels.HOST}")
@@ -117,7 +134,7 @@ def main():
     if not plan:
         parser.error("there is no such suite")
     names = options.kernels or [*kernels.PACKAGES, kernels.HOST]
-    found = run_kernels(names, plan, not options.smoke and not options.only)
+    found = run_kernels(names, plan, not options.smoke and not options.only, options.again)
     for report in found:
         tell(report)
     failed = [report.kernel for report in found if not report.ok]

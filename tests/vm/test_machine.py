@@ -77,6 +77,22 @@ def test_a_machine_that_ends_early_is_told(kernel, tmp_path):
 
 # ---- kernels and reports: no machine needed ----
 
+@pytest.mark.parametrize("again, ran", [(False, ["passes", "fails", "other"]), (True, ["fails", "other"])])
+def test_what_passed_does_not_run_again(tmp_path, monkeypatch, again, ran):
+    monkeypatch.setattr(run_module, "RESULTS", tmp_path)
+    result = 'from sys import argv; open(argv[1], "w").write(%r)' % JUNIT.replace('<failure message="1 is not 2"/>', "")
+
+    def suite(name, then=""):
+        return suites.Suite(name, ["/usr/bin/python3", "-c", f"{result}; open({str(tmp_path / 'ran')!r}, 'a').write('{name} '){then}"], "", 20)
+    plan = [suite("passes"), suite("fails", "; exit(1)"), suite("other")]
+    assert [failure.test for failure in run_module.run_kernel(kernels.HOST, plan, True).failures] == ["fails"]
+    (tmp_path / "ran").unlink()
+    plan = [suite("passes"), suite("fails"), suite("other", "; exit(0)")]  # the last another command than what passed
+    report = run_module.run_kernel(kernels.HOST, plan, True, again)
+    assert (report.failures, report.passed) == ([], 2 * len(plan))
+    assert (tmp_path / "ran").read_text().split() == ran
+
+
 def test_without_a_network_it_says_so_in_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "DIRECTORY", kernels.ROOT / "build/vm" / tmp_path.name)
     for protocol in ("http", "https"):
@@ -138,8 +154,8 @@ def test_a_suite_without_a_test_is_a_failure(tmp_path):
     assert ["no test ran" in failure.text for failure in report.failures] == [True]
 
 
-@pytest.mark.parametrize("instructions, wrong", [(500_000, False), (500_001, True)])
-def test_a_program_that_needs_more_than_half_is_a_failure(tmp_path, instructions, wrong):
+@pytest.mark.parametrize("instructions, wrong", [(250_000, False), (250_001, True)])
+def test_a_program_that_needs_more_than_a_quarter_is_a_failure(tmp_path, instructions, wrong):
     passing = JUNIT.replace('<failure message="1 is not 2"/>', "").replace("101887", str(instructions))
     report = collect(tmp_path, [{"name": "one", "status": 0, "seconds": 1}], junit=passing)
     reports.judge(report)

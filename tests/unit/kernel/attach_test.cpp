@@ -67,13 +67,14 @@ TEST_F(Attach, UplinkAndPod) {
 TEST_F(Attach, EgressFromTheFirstNodeEndpointOn) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, pod0{add_veth("pod0"), "pod0", Role::pod};
   auto attacher = start(XdpPolicy::off);
+  const std::string up_in = "up0 uplink tc-ingress " + tc_mode(), up_out = "up0 uplink tc-egress " + tc_mode();
   expect_ok(attacher->attach({up0}, true));
-  EXPECT_THAT(lines(*attacher), ElementsAre("up0 uplink tc-ingress tcx"));
+  EXPECT_THAT(lines(*attacher), ElementsAre(up_in));
   expect_ok(attacher->attach({up0}, false, true));
-  EXPECT_THAT(lines(*attacher), ElementsAre("up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+  EXPECT_THAT(lines(*attacher), ElementsAre(up_in, up_out));
   expect_ok(attacher->attach({up0, pod0}, false, false));
-  EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress tcx", "pod0 pod tc-egress tcx",
-                                            "up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+  EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress " + tc_mode(),
+                                            "pod0 pod tc-egress " + tc_mode(), up_in, up_out));
 }
 
 TEST_F(Attach, EgressOfUplinksAloneWherePodsAreMasqueraded) {
@@ -81,7 +82,9 @@ TEST_F(Attach, EgressOfUplinksAloneWherePodsAreMasqueraded) {
   auto attacher = start(XdpPolicy::off);
   for (int i = 0; i < 2; ++i) {
     expect_ok(attacher->attach({up0, pod0}, false, false, true));
-    EXPECT_THAT(lines(*attacher), ElementsAre("pod0 pod tc-ingress tcx", "up0 uplink tc-ingress tcx", "up0 uplink tc-egress tcx"));
+    EXPECT_THAT(lines(*attacher),
+                ElementsAre("pod0 pod tc-ingress " + tc_mode(), "up0 uplink tc-ingress " + tc_mode(),
+                            "up0 uplink tc-egress " + tc_mode()));
   }
 }
 

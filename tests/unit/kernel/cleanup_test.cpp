@@ -106,7 +106,12 @@ class CleanupByTheAgent : public Cleanup, public testing::WithParamInterface<std
 TEST_P(CleanupByTheAgent, LeavesNothing) {
   WantedDevice up0{add_veth("up0"), "up0", Role::uplink}, up1{add_veth("up1"), "up1", Role::uplink},
       pod0{add_veth("pod0"), "pod0", Role::pod};
-  ASSERT_TRUE(start(policy_)->attach({up0, up1, pod0}, true).ok());
+  auto attacher = start(policy_);
+  if (tc_ == TcKind::tcx) {
+    MAGLANE_NEED_TCX();
+  }
+  ASSERT_TRUE(attacher->attach({up0, up1, pod0}, true).ok());
+  attacher.reset();
   const char* expected = policy_ == XdpPolicy::native ? "native" : policy_ == XdpPolicy::generic ? "generic" : "none";
   EXPECT_EQ(xdp_on(up0.ifindex), expected);
   const std::vector<WantedDevice> devices = {up0, up1, pod0};

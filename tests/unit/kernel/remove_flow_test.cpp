@@ -92,10 +92,10 @@ class RemoveFlow : public Sandbox {
     bucket.header.lock = locked;
     ASSERT_EQ(bpf_map_update_elem(data_plane_->map("flows4"), &place.first, &bucket, BPF_ANY), 0);
   }
-  // Of every flow of the table; and they have just had a packet.
+  // Of every flow of the table, and that its last packet was so many slots of the clock ago.
   template <typename Bucket>
-  void set_seen(const char* table, uint8_t seen) {
-    const uint32_t slot = maps_->read_clock()->slot;
+  void set_seen(const char* table, uint8_t seen, uint32_t idle_slots) {
+    const uint32_t slot = (maps_->read_clock()->slot - idle_slots) & abi::STAMP_SLOT_MASK;
     const int fd = data_plane_->map(table);
     Bucket bucket;
     for (uint32_t index = 0; index < small_options().flow_buckets(); ++index) {
@@ -108,8 +108,12 @@ class RemoveFlow : public Sandbox {
       ASSERT_EQ(bpf_map_update_elem(fd, &index, &bucket, BPF_ANY), 0);
     }
   }
-  void set_seen4(uint8_t seen) { set_seen<abi::flow_bucket4>("flows4", seen); }
-  void set_seen6(uint8_t seen) { set_seen<abi::flow_bucket6>("flows6", seen); }
+  void set_seen4(uint8_t seen, uint32_t idle_slots = 0) {
+    set_seen<abi::flow_bucket4>("flows4", seen, idle_slots);
+  }
+  void set_seen6(uint8_t seen, uint32_t idle_slots = 0) {
+    set_seen<abi::flow_bucket6>("flows6", seen, idle_slots);
+  }
 
   // An agent with an option for so many flows starts; the table before is beside its own.
   void start_with(uint32_t flows) {
@@ -224,6 +228,9 @@ TEST_F(RemoveFlow, ExpiredFlowsStayBehind) {
   start_data_plane();
   for (uint32_t n = 1; n <= 20; ++n) put4(n);
   put6(1);
+  const uint32_t longest = abi::STAMP_SLOT_MASK / 2;  // the clock comes around: longer is the future
+  set_seen4(abi::SEEN_ACK, longest);
+  set_seen6(0, longest);
   start_with(2048);
   const auto carried = carry_over();
   EXPECT_EQ(carried.flows + carried.refused, 0U);

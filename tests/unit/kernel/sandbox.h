@@ -30,7 +30,8 @@ class Sandbox : public testing::Test {
   std::unique_ptr<Attacher> start(XdpPolicy policy = XdpPolicy::automatic);
   // What programs at tc are attached by: "tcx" or "clsact". REQUIRES: start().
   std::string tc_mode() const { return std::string(to_string(tc_in_use_)); }
-  bool has_tcx() const { return tc_in_use_ == TcKind::tcx; }
+  // Whether the kernel has tcx, whatever is in use. REQUIRES: start().
+  bool has_tcx() const { return probe_tc_kind(*data_plane_) == TcKind::tcx; }
   // Whether nothing is attached at tc ingress, in either way.
   bool tc_is_empty(uint32_t ifindex) const;
   uint32_t tcx_count(uint32_t ifindex) const;  // programs at ingress
