@@ -21,6 +21,7 @@ prepare() { # KERNEL
     *) echo "the kernel is 6.1 or 6.12, not '$1'" >&2 && exit 2 ;;
   esac
   DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends -y "$package" >/dev/null
+  mkdir -p /etc/default/grub.d
   if [[ $1 == 6.12 ]]; then
     echo "GRUB_DEFAULT=\"Advanced options for Debian GNU/Linux>Debian GNU/Linux, with Linux ${package#linux-image-}\"" \
       >/etc/default/grub.d/maglane.cfg
