@@ -60,7 +60,7 @@ def suites(smoke):
     for name, command in _ctests():
         options = SMOKE.get(name, []) if smoke else []
         if options is not None:
-            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 900,
+            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 1800,
                                 {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
     netns = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns"), "-v", "--xdp-modes"]
     # What the modes differ in is how the programs are attached.

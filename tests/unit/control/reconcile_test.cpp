@@ -7,15 +7,18 @@
 #include <endian.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include "tests/support/conformance.h"
@@ -128,11 +131,12 @@ TEST_F(Reconcile, NothingIsAttachedBeforeTheFirstUpdate) {
   auto started = Reconciler::start(config_, *board_);
   ASSERT_TRUE(started.ok()) << started.error().message;
   reconciler_ = std::move(*started);
-  EXPECT_EQ(link_id("eth0:tc-ingress"), 0U);
+  const uint32_t eth0 = ::if_nametoindex("eth0");
+  EXPECT_TRUE(tc_is_empty(eth0));
   EXPECT_TRUE(maps().read_contents()->frontends.empty());
   EXPECT_FALSE(board_->read().synced());
   run_until([&] { return reconciler_->synced(); });
-  EXPECT_NE(link_id("eth0:tc-ingress"), 0U);
+  EXPECT_FALSE(tc_is_empty(eth0));
   EXPECT_TRUE(board_->read().synced());
   EXPECT_EQ(board_->read().node_address_ipv4(), "10.9.0.1");
   EXPECT_TRUE(has_backend("10.244.0.5"));
@@ -184,10 +188,16 @@ TEST_F(Reconcile, ResyncRepairsTheMaps) {
 
 TEST_F(Reconcile, PodDevicesComeAndGo) {
   start_agent();
+  const auto attached = [&] {
+    const v1::Status status = board_->read();
+    return std::any_of(status.attachments().begin(), status.attachments().end(),
+                       [](const v1::Attachment& a) { return a.device() == "pod1"; });
+  };
   run("ip link add pod1 type veth peer name peer1");
-  run_until([&] { return link_id("pod1:tc-ingress") != 0; });
+  run_until(attached);
+  EXPECT_FALSE(tc_is_empty(::if_nametoindex("pod1")));
   run("ip link del pod1");
-  run_until([&] { return link_id("pod1:tc-ingress") == 0; });
+  run_until(std::not_fn(attached));
   EXPECT_EQ(problems().find("attaching"), std::string::npos);
 }
 
