@@ -13,21 +13,18 @@ prepare() { # KERNEL
   local package
   "$TREE/tools/setup" --peers
   case $1 in
-    6.1) package=linux-image-amd64 ;;
+    # That of Debian 12 depends on the one with a number.
+    6.1) package=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-6\.1\..*-amd64\)$/\1/p' | tail -n 1) ;;
     6.12)
       package=$(apt-cache search --names-only '^linux-image-6\.12\.[0-9.]+\+deb12-amd64$' | cut -d' ' -f1 | sort -V | tail -n 1)
-      [[ -n $package ]] || { echo "no package with kernel 6.12: apt-get update, with Debian 12's security suite" >&2 && exit 1; }
       ;;
     *) echo "the kernel is 6.1 or 6.12, not '$1'" >&2 && exit 2 ;;
   esac
+  [[ -n $package ]] || { echo "no package with kernel $1: apt-get update, with Debian 12's security suite" >&2 && exit 1; }
   DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends -y "$package" >/dev/null
   mkdir -p /etc/default/grub.d
-  if [[ $1 == 6.12 ]]; then
-    echo "GRUB_DEFAULT=\"Advanced options for Debian GNU/Linux>Debian GNU/Linux, with Linux ${package#linux-image-}\"" \
-      >/etc/default/grub.d/maglane.cfg
-  else
-    rm -f /etc/default/grub.d/maglane.cfg
-  fi
+  echo "GRUB_DEFAULT=\"Advanced options for Debian GNU/Linux>Debian GNU/Linux, with Linux ${package#linux-image-}\"" \
+    >/etc/default/grub.d/maglane.cfg
   [[ ! -x /usr/sbin/update-grub ]] || update-grub 2>/dev/null
 }
 
@@ -47,11 +44,13 @@ device_of() { # MAC, six pairs of digits without colons
 
 join() { # HOST MAC NODES
   local device
-  if [[ ! -e /run/netns/maglane-$1 ]]; then
-    device=$(device_of "$2")
-    [[ -n $device ]] || { echo "no device has the MAC address $2" >&2 && exit 1; }
+  device=$(device_of "$2")
+  # The host may have it already, under that name.
+  if [[ -z $device ]] && ip -n "maglane-$1" link show dev eth0 &>/dev/null; then
+    device=eth0
   fi
-  "$TREE/tools/lab" join "$1" "${device:-eth0}" --nodes "$3"
+  [[ -n $device ]] || { echo "no device has the MAC address $2" >&2 && exit 1; }
+  "$TREE/tools/lab" join "$1" "$device" --nodes "$3"
   [[ $1 == client ]] || "$TREE/tools/lab" agents up
 }
 

@@ -73,14 +73,22 @@ case ${1:-} in
   *) usage >&2 && exit 2 ;;
 esac
 
-A4=$(address4 node-a) A6=[$(address6 node-a)] B4=$(address4 node-b)
+NODES=(node-a node-b)
+if $local_lab; then
+  mapfile -t NODES < <(nodes_up)
+elif [[ ${MAGLANE_NODES:-2} == 3 ]]; then
+  NODES+=(node-c)
+fi
+A4=$(address4 node-a) A6=[$(address6 node-a)]
 PODS="pod-a1 pod-a2 pod-b1 pod-b2"
 headline "Traffic through default/web"
 check_spread client "http://$A4:$NODE_PORT/"
 check_spread client "http://$A6:$NODE_PORT/"
-check_spread client "http://$B4:$NODE_PORT/"
+for node in "${NODES[@]:1}"; do
+  check_spread client "http://$(address4 "$node"):$NODE_PORT/"
+  check_spread "pod-${node#node-}2" "http://$CLUSTER_IP4/"
+done
 check_spread pod-a1 "http://$CLUSTER_IP4/"
-check_spread pod-b2 "http://$CLUSTER_IP4/"
 check_udp client "$A4" "$NODE_PORT"
 check_udp pod-a1 "$CLUSTER_IP4" 80
 check_refusal client "http://$A4:$IDLE_PORT/"

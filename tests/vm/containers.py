@@ -75,6 +75,15 @@ def base():
     return BASE
 
 
+def remove(directory):
+    """With what machines that were killed have left mounted there."""
+    for line in reversed(pathlib.Path("/proc/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{directory}/"):
+            run("umount", line.split()[1])
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
 def tree_layer(directory):
     """A layer with what Vagrant's rsync takes of the tree."""
     to = directory / TREE.lstrip("/")
@@ -101,7 +110,7 @@ class Machine:
             if not self.network:
                 shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
             self.process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", *(["--net"] if self.network else []),
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", *(["--net"] if self.network else []),
                  "bash", "-c", INIT, "init", self.root, self.name, CCACHE],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
             if self.process.stdout.readline() != "up\n":

@@ -18,6 +18,17 @@ IN_MACHINE = pathlib.Path("/run/vm")  # where the results are, seen from a virtu
 KERN_CRIT = 2                         # shown on a quiet console
 
 
+def end(process):
+    """With all that it started; first so that it cleans up."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(20)
+            break
+        except (subprocess.TimeoutExpired, ProcessLookupError):
+            continue
+
+
 def run_suite(suite, results):
     environment = {**os.environ, **suite["environment"]}
     command = [*suite["command"], suite["results_flag"] + str(results / f"{suite['name']}.xml")]
@@ -29,18 +40,14 @@ def run_suite(suite, results):
             status = process.wait(suite["limit"])
         except subprocess.TimeoutExpired:
             status = None
-            # First so that it cleans up.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, number)
-                    process.wait(20)
-                    break
-                except (subprocess.TimeoutExpired, ProcessLookupError):
-                    continue
+        finally:
+            if process.returncode is None:
+                end(process)
     return {**suite, "status": status, "seconds": round(time.monotonic() - start, 1)}
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results, plan = map(pathlib.Path, sys.argv[1:])
     done_file = results / "done.json"
     done = json.loads(done_file.read_text()) if done_file.exists() else []

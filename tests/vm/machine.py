@@ -17,14 +17,20 @@ import subprocess
 import tempfile
 import time
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 QEMU = "qemu-system-x86_64"
 BOOT_LIMIT = 90        # seconds until the first line of the guest, under emulation on a busy machine
+PASSED_ON = ("MAGLANE_BUILD",)
+OWN_DIRECTORIES = ("/tmp", "/run", "/dev")  # of a machine: those of the host are not seen there
 KVM_PROBE_LIMIT = 3    # seconds; a machine where KVM works needs less than one
 KVM_BOOT_LIMIT = 30
 # A virtual host may not let its guests see which flaws its CPU has.
 KVM_CPU = "host,-arch-capabilities"
 GREETING = "machine is up"
+# An empty line says that the machine is alive. One that says nothing for longer hangs; under emulation on a
+# busy host some are late.
+ALIVE_EVERY, SILENCE_LIMIT = 5, 180  # seconds
 
 # mov al, 1; out 0xf4, al; hlt: ends a qemu that has an isa-debug-exit device, with status 3.
 BOOT_SECTOR = bytes.fromhex("b001e6f4f4").ljust(510, b"\0") + b"\x55\xaa"
@@ -84,6 +90,11 @@ class Machine:
     def run(self, command, directory, limit, on_line=print):
         """Runs `command` (a list) in the machine, with `directory` shared for reading and writing
         as /run/vm there. Ends the machine after `limit` seconds."""
+        for needed in (ROOT, self.kernel.modules.resolve(), pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT)).resolve()):
+            own = next((own for own in OWN_DIRECTORIES if needed.is_relative_to(own)), None)
+            if own:
+                problem = f"a machine has a {own} of its own and does not see {needed}: move the tree elsewhere"
+                return Outcome(None, problem, "", 0, "none", False)
         directory = pathlib.Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "status").unlink(missing_ok=True)
@@ -150,6 +161,7 @@ class Machine:
 
 
 def _start_script(command):
+    environment = "".join(f"{name}={shlex.quote(os.environ[name])} " for name in PASSED_ON if name in os.environ)
     return f"""\
 out=/dev/console
 for port in /sys/class/virtio-ports/*; do
@@ -158,7 +170,8 @@ done
 export HOME=/root TERM=dumb PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 {{
   echo {shlex.quote(GREETING)}
-  cd {shlex.quote(os.getcwd())} && {shlex.join(map(str, command))}
+  while sleep {ALIVE_EVERY}; do echo; done &
+  cd {shlex.quote(str(ROOT))} && {environment}{shlex.join(map(str, command))}
   echo $? >/run/vm/status
 }} </dev/null >"$out" 2>&1
 sync
@@ -184,7 +197,7 @@ def _text(path):
 def _follow(qemu, output, started, limit, boot_limit, on_line):
     """Passes the guest's lines on until the machine has ended. Returns whether it came
     up, and what is wrong or ""."""
-    up, rest = False, b""
+    up, rest, heard = False, b"", started
     while True:
         ended = qemu.poll() is not None
         ready = select.select([output], [], [], 0 if ended else 0.2)[0]
@@ -194,13 +207,17 @@ def _follow(qemu, output, started, limit, boot_limit, on_line):
                 text = line.decode(errors="replace").rstrip("\r")
                 if not up and text == GREETING:
                     up = True
-                else:
+                elif text:
                     on_line(text)
+            heard = time.monotonic()
             continue
         if ended:
             return up, ""
-        elapsed = time.monotonic() - started
+        now = time.monotonic()
+        elapsed = now - started
         if not up and elapsed > boot_limit:
             return up, f"the machine did not come up within {boot_limit} s"
+        if up and now - heard > SILENCE_LIMIT:
+            return up, f"the machine hangs: not a sign of life for {SILENCE_LIMIT} s"
         if elapsed > limit:
             return up, f"the machine was still running after {limit} s"

@@ -18,6 +18,7 @@ class Failure:
 class Report:
     kernel: str                 # 6.1, 6.12, host
     complete: bool              # every suite, not a part of them
+    build: str = ""             # names the programs under test
     release: str = ""           # uname -r
     machine: str = ""           # kvm, tcg, or none: the tests ran on the host
     seconds: float = 0
@@ -138,10 +139,11 @@ def table(reports):
     """The text of docs/kernels.md."""
     lines = ["# Kernels", "",
              "Written by `tools/test --vm`, which runs every test that needs a kernel on each of these: those of",
-             "Debian in virtual machines, the host's as it is.", "",
+             "Debian in virtual machines, the host's as it is. Suite netns is real traffic with native XDP,",
+             "netns_other_modes traffic of each kind with generic XDP and without.", "",
              "| kernel | attached | tests | passed | skipped | failed |", "|---|---|---|---|---|---|"]
     for report in reports:
-        lines.append(f"| {_heading(report)} | {_attached(report)} | {'all' if report.complete else 'a part (--smoke)'} "
+        lines.append(f"| {_heading(report)} | {_attached(report)} | {'all' if report.complete else 'a part'} "
                      f"| {report.passed} | {sum(report.skipped.values())} | {len(report.failures)} |")
     lines += ["", "## What ran", "", "Passed, and skipped where that is not 0.", "",
               "| suite | " + " | ".join(report.kernel for report in reports) + " |", "|---|" + "---|" * len(reports)]

@@ -3,8 +3,9 @@
 """Runs the kernel-facing tests on several kernels: run.py [--smoke] [--again] [--document] [--only SUITE] [KERNEL...]
 
 KERNEL is 6.1, 6.12 or host; default: all. Needs root and the release build. Results stay in
-build/vm/results; after a complete run of all kernels docs/kernels.md is written anew. Exit status
-1 if anything failed on any kernel: a test, or the machine itself (its console is shown).
+build/vm/results, of a part (--smoke, --only) in build/vm/part. Once all of it has passed on all kernels with
+the same programs, docs/kernels.md is written anew. Exit status 1 if anything failed on any kernel: a test,
+or the machine itself (its console is shown).
 """
 import argparse
 import concurrent.futures
@@ -12,9 +13,11 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import kernels
@@ -22,10 +25,11 @@ import machine
 import report as reports
 import suites
 
-RESULTS = kernels.ROOT / "build/vm/results"
+DIRECTORY = kernels.ROOT / "build/vm"
 DOCUMENT = kernels.ROOT / "docs/kernels.md"
 BOOT_ALLOWANCE = 120  # seconds beside the suites' own limits
 CONSOLE_LINES = 60
+DOWNLOADING = threading.Lock()  # apt-get waits for nobody
 
 
 def say(kernel, text):
@@ -34,41 +38,62 @@ def say(kernel, text):
 
 def run_on_host(command, on_line):
     started = time.monotonic()
-    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    for line in process.stdout.splitlines():
-        on_line(line)
+    with subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as process:
+        for line in process.stdout:
+            on_line(line.rstrip("\n"))
     return machine.Outcome(process.returncode, "", "", time.monotonic() - started, "none", True)
 
 
-def what_is_left(directory, plan):
-    """The suites that did not pass, as they are now, when they ran last; nothing of these stays in the directory."""
-    done_file = directory / "done.json"
+def results_of(complete):
+    return DIRECTORY / ("results" if complete else "part")
+
+
+def suites_in_trouble(console):
+    """Those under way where the console complains; before the first of them it is all."""
+    starts = [(0, "*"), *((found.start(), found[1]) for found in re.finditer(r"suite (\S+)", console))]
+    return {[name for start, name in starts if start <= trouble.start()][-1]
+            for trouble in machine.TROUBLE.finditer(console)}
+
+
+def what_is_left(directory, plan, build):
+    """The suites that did not pass, as they are now and with the same programs, when they ran last; nothing of
+    these stays in the directory."""
+    done_file, build_file, console = directory / "done.json", directory / "build", directory / "console"
     done = json.loads(done_file.read_text()) if done_file.exists() else []
+    if not build_file.exists() or build_file.read_text() != build:
+        done = []
     commands = {suite.name: suite.command for suite in plan}
-    passed = [how for how in done if how["status"] == 0 and how["command"] == commands.get(how["name"])]
+    blamed = suites_in_trouble(console.read_text()) if console.exists() else set()
+    passed = [how for how in done if how["status"] == 0 and how["command"] == commands.get(how["name"])
+              and not {how["name"], "*"} & blamed]
     names = [how["name"] for how in passed]
     for path in directory.iterdir():
         if path.stem not in names:
             path.unlink()
     done_file.write_text(json.dumps(passed))
+    build_file.write_text(build)
     return [suite for suite in plan if suite.name not in names]
 
 
 def run_kernel(name, plan, complete, again=False):
-    directory = RESULTS / name
+    results = results_of(complete)
+    directory = results / name
     if not again:
         shutil.rmtree(directory, ignore_errors=True)
-    (RESULTS / f"{name}.json").unlink(missing_ok=True)
+    (results / f"{name}.json").unlink(missing_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
-    left = what_is_left(directory, plan)
+    build = suites.build()
+    left = what_is_left(directory, plan, build)
     (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in left]))
     guest = pathlib.Path(__file__).with_name("guest.py")
-    report, on_line = reports.Report(name, complete), functools.partial(say, name)
+    report, on_line = reports.Report(name, complete, build), functools.partial(say, name)
     if name == kernels.HOST:
         outcome = run_on_host([guest, directory, directory / "plan.json"], on_line)
     else:
         try:
-            kernel = kernels.get(name, on_line)
+            with DOWNLOADING:
+                kernel = kernels.get(name, on_line)
         except kernels.KernelError as error:
             report.failures.append(reports.Failure("the kernel", str(error)))
             return report
@@ -83,7 +108,7 @@ def run_kernel(name, plan, complete, again=False):
             outcome.console.splitlines()[-CONSOLE_LINES:])))
     reports.collect(report, directory, [suite.name for suite in plan])
     reports.judge(report)
-    report.save(RESULTS / f"{name}.json")
+    report.save(results / f"{name}.json")
     return report
 
 
@@ -108,15 +133,16 @@ def tell(report):
             print(f"  | {line}")
 
 
-def write_document(forced):
+def write_document(results, forced):
     names = [*kernels.PACKAGES, kernels.HOST]
-    paths = [RESULTS / f"{name}.json" for name in names]
+    paths = [results / f"{name}.json" for name in names]
     known = [reports.Report.load(path) for path in paths if path.exists()]
     complete = len(known) == len(names) and all(report.complete and report.ok for report in known)
+    complete = complete and len({report.build for report in known}) == 1
     if complete or forced:
         DOCUMENT.write_text(reports.table(known))
         print(f"written: {DOCUMENT.relative_to(kernels.ROOT)}")
-    (RESULTS / "kernels.md").write_text(reports.table(known))
+    (results / "kernels.md").write_text(reports.table(known))
 
 
 def main():
@@ -133,12 +159,13 @@ def main():
     plan = [suite for suite in suites.suites(options.smoke) if not options.only or suite.name in options.only]
     if not plan:
         parser.error("there is no such suite")
+    complete = not options.smoke and not options.only
     names = options.kernels or [*kernels.PACKAGES, kernels.HOST]
-    found = run_kernels(names, plan, not options.smoke and not options.only, options.again)
+    found = run_kernels(names, plan, complete, options.again)
     for report in found:
         tell(report)
     failed = [report.kernel for report in found if not report.ok]
-    write_document(options.document)
+    write_document(results_of(complete), options.document)
     print(f"kernels with failures: {', '.join(failed)}" if failed else "all passed on every kernel")
     return 1 if failed else 0
 

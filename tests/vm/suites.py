@@ -2,6 +2,7 @@
 """What runs on each kernel: every test that ctest knows as one of the kernel's, the ABI, and real
 traffic. A suite leaves its results as a JUnit file, which GoogleTest and pytest both write."""
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -42,6 +43,14 @@ EACH_KIND = ["-k", "test_pod_to_endpoint_on_other_node or test_outside_to_node_p
 PLAYS = {True: 10, False: 40}
 
 
+def build():
+    """Names the programs under test, the agent with all that it loads and the inspector."""
+    digest = hashlib.sha256()
+    for name in ("maglane-agent", "maglane"):
+        digest.update((BUILD / "bin" / name).read_bytes())
+    return digest.hexdigest()
+
+
 def _ctests():
     """(name, command) of the tests that need a kernel, and of the ABI's."""
     done = subprocess.run(["ctest", "--test-dir", BUILD, "-L", "kernel|unit", "--show-only=json-v1"],
@@ -60,11 +69,11 @@ def suites(smoke):
     for name, command in _ctests():
         options = SMOKE.get(name, []) if smoke else []
         if options is not None:
-            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 1800,
+            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 300 if smoke else 1800,
                                 {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
     netns = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns"), "-v", "--xdp-modes"]
     # What the modes differ in is how the programs are attached.
-    result.append(Suite("netns", [*netns, "native", *(EACH_KIND if smoke else [])], "--junitxml=", 900 if smoke else 7200))
+    result.append(Suite("netns", [*netns, "native", *(EACH_KIND if smoke else [])], "--junitxml=", 600 if smoke else 9000))
     if not smoke:
         result.append(Suite("netns_other_modes", [*netns, "generic,off", *EACH_KIND], "--junitxml=", 1200))
     return result

@@ -49,13 +49,16 @@ HANG = ("mount -t debugfs debugfs /sys/kernel/debug; "
 FILL_MEMORY = "/usr/bin/python3 -c 'all = []\nwhile True: all.append(bytearray(1 << 24))'; exit 0"
 
 
-@pytest.mark.parametrize("script, limit, problem, on_console", [
-    ("echo c >/proc/sysrq-trigger; sleep 20", 60, "the console says: ", "Kernel panic"),
-    (HANG, 10, "the machine was still running after ", "suite breaks"),
-    (FILL_MEMORY, 60, "the console says: ", "Out of memory"),
-], ids=["panic", "hang", "out-of-memory"])
-def test_a_machine_that_breaks_is_a_failed_test(kernel, tmp_path, monkeypatch, capsys, script, limit, problem, on_console):
-    monkeypatch.setattr(run_module, "RESULTS", tmp_path)
+@pytest.mark.parametrize("script, limit, silence, problem, on_console", [
+    ("echo c >/proc/sysrq-trigger; sleep 20", 60, 180, "the console says: ", "Kernel panic"),
+    (HANG, 10, 180, "the machine was still running after ", "suite breaks"),
+    (HANG, 600, 20, "the machine hangs: not a sign of life for 20 s", "suite breaks"),
+    (FILL_MEMORY, 60, 180, "the console says: ", "Out of memory"),
+], ids=["panic", "hang-until-the-limit", "hang", "out-of-memory"])
+def test_a_machine_that_breaks_is_a_failed_test(kernel, tmp_path, monkeypatch, capsys, script, limit, silence, problem,
+                                                on_console):
+    monkeypatch.setattr(machine, "SILENCE_LIMIT", silence)
+    monkeypatch.setattr(run_module, "DIRECTORY", tmp_path)
     monkeypatch.setattr(run_module, "BOOT_ALLOWANCE", 40)
     monkeypatch.setattr(machine, "Machine", functools.partial(machine.Machine, memory=768))
     plan = [suites.Suite("breaks", ["bash", "-c", script], "--results=", limit), suites.Suite("after", ["true"], "", 5)]
@@ -69,6 +72,19 @@ def test_a_machine_that_breaks_is_a_failed_test(kernel, tmp_path, monkeypatch, c
     assert on_console in told
 
 
+def test_a_machine_that_is_alive_may_take_long(kernel, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "SILENCE_LIMIT", 12)
+    outcome, _ = run(kernel, tmp_path, "sleep 30; exit 7")
+    assert (outcome.status, outcome.problem) == (7, "")
+
+
+@pytest.mark.parametrize("needed", ["/tmp/tree", "/run/tree"])
+def test_a_tree_that_a_machine_does_not_see_is_told(kernel, tmp_path, monkeypatch, needed):
+    monkeypatch.setattr(machine, "ROOT", pathlib.Path(needed))
+    outcome, _ = run(kernel, tmp_path, "true")
+    assert f"does not see {needed}: move" in outcome.problem
+
+
 def test_a_machine_that_ends_early_is_told(kernel, tmp_path):
     outcome, _ = run(kernel, tmp_path, "/run/busybox poweroff -f")
     assert outcome.status is None
@@ -79,7 +95,7 @@ def test_a_machine_that_ends_early_is_told(kernel, tmp_path):
 
 @pytest.mark.parametrize("again, ran", [(False, ["passes", "fails", "other"]), (True, ["fails", "other"])])
 def test_what_passed_does_not_run_again(tmp_path, monkeypatch, again, ran):
-    monkeypatch.setattr(run_module, "RESULTS", tmp_path)
+    monkeypatch.setattr(run_module, "DIRECTORY", tmp_path)
     result = 'from sys import argv; open(argv[1], "w").write(%r)' % JUNIT.replace('<failure message="1 is not 2"/>', "")
 
     def suite(name, then=""):
@@ -91,6 +107,19 @@ def test_what_passed_does_not_run_again(tmp_path, monkeypatch, again, ran):
     report = run_module.run_kernel(kernels.HOST, plan, True, again)
     assert (report.failures, report.passed) == ([], 2 * len(plan))
     assert (tmp_path / "ran").read_text().split() == ran
+
+
+@pytest.mark.parametrize("build, console, left", [
+    ("same", "", []), ("other", "", ["first", "second"]),
+    ("same", "suite first\nsuite second\nWARNING: CPU: 0\n", ["second"]),
+    ("same", "Kernel panic\nsuite first\n", ["first", "second"]),
+])
+def test_what_passed_counts_for_the_same_programs_on_a_sound_kernel(tmp_path, build, console, left):
+    plan = [suites.Suite(name, [name], "", 20) for name in ("first", "second")]
+    (tmp_path / "done.json").write_text(json.dumps([{**vars(suite), "status": 0, "seconds": 1} for suite in plan]))
+    (tmp_path / "build").write_text("same")
+    (tmp_path / "console").write_text(console)
+    assert [suite.name for suite in run_module.what_is_left(tmp_path, plan, build)] == left
 
 
 def test_without_a_network_it_says_so_in_a_line(tmp_path, monkeypatch):

@@ -55,8 +55,8 @@ def udp(topology, target, options, more):
 def tcp(topology, target, options):
     result = traffic(topology, "tcp", target, options, ["--connections", options.connections,
                                                         "--source", *CLIENT_ADDRESSES])
-    if not result["per_second"]:
-        raise RuntimeError("no connection was answered")
+    if not result["per_second"] or result["wrong"]:
+        raise RuntimeError(f"{result['connections']} connections were answered, {result['wrong']} wrongly")
     return result
 
 
@@ -87,8 +87,10 @@ def measure(subject, services, options):
                    for at_tc in ([], ["--sink-at-tc"]))
         return best, tcp(topology, target, options) if subject.measures_tcp else None
     finally:
-        subject.stop()
-        topology.down()
+        try:
+            subject.stop()
+        finally:
+            topology.down()
 
 
 def rows(measured, peer):
