@@ -2,6 +2,7 @@
 """What a service asks of its clients, with real traffic: the service contract's points by number."""
 import contextlib
 import json
+import math
 import socket
 import time
 
@@ -239,14 +240,18 @@ def test_point23_affinity_survives_the_agent(lab, put, family):
 
 @pytest.mark.any_mode
 def test_point23_affinity_is_over_after_its_time(lab, put):
-    put("policy", affine(WEB_PODS, seconds=1))
     where = address("node-a", IPV4), NODE_PORT
+    put("policy", affine(WEB_PODS))
+    began = time.monotonic()
+    lab.ask("client", "TCP", *where)
+    seconds = 1 + math.ceil(3 * (time.monotonic() - began))  # an emulated machine asks slowly
+    put("policy", affine(WEB_PODS, seconds=seconds))
     seen = set()
     for _ in range(12):
         pod = lab.ask("client", "TCP", *where).pod
         assert lab.ask("client", "TCP", *where).pod == pod
         seen.add(pod)
-        time.sleep(2.1)
+        time.sleep(seconds + 1.1)
         if len(seen) > 1:
             break
     assert len(seen) > 1

@@ -139,8 +139,8 @@ def table(reports):
     """The text of docs/kernels.md."""
     lines = ["# Kernels", "",
              "Written by `tools/test --vm`, which runs every test that needs a kernel on each of these: those of",
-             "Debian in virtual machines, the host's as it is. Suite netns is real traffic with native XDP,",
-             "netns_other_modes traffic of each kind with generic XDP and without.", "",
+             "Debian in virtual machines, the host's as it is. Suites netns_* are real traffic with native",
+             "XDP, netns_other_modes is traffic of each kind with generic XDP and without.", "",
              "| kernel | attached | tests | passed | skipped | failed |", "|---|---|---|---|---|---|"]
     for report in reports:
         lines.append(f"| {_heading(report)} | {_attached(report)} | {'all' if report.complete else 'a part'} "
