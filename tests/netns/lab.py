@@ -13,6 +13,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -113,8 +114,17 @@ class Lab:
             assert done.returncode == 0, f"lab {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
         return done
 
-    def exec(self, host, *command, check=True):
-        return self.command("exec", host, *command, check=check)
+    def exec(self, host, *command, check=True, timeout=120):
+        """What `tools/lab exec` does, without its shell: most tests ask `maglane` over and over."""
+        environment = {**self.environment, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}"}
+        if host in NODES:
+            environment |= {"MAGLANE_BPFFS": str(self.bpffs / host), "MAGLANE_SOCKET": str(self.run_directory / f"{host}.sock")}
+        with self.inside(host):  # which the process inherits
+            done = subprocess.run(list(map(str, command)), env=environment, timeout=timeout, capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL)
+        if check:
+            assert done.returncode == 0, f"{host}: {' '.join(map(str, command))}: {done.stdout}{done.stderr}"
+        return done
 
     def maglane(self, node, *arguments):
         """What `maglane --json` says on a node."""

@@ -2,7 +2,6 @@
 """Agents that are ended and started again under load: by SIGTERM, by SIGKILL, by SIGKILL before they are
 ready, each second time with another option or another program."""
 import http.client
-import os
 import pathlib
 import random
 import shutil
@@ -111,7 +110,7 @@ class OtherProgram:
     """A directory like the build's, whose agent is another file. `change`: what is done to its bytes."""
 
     def __init__(self, change=lambda program: program + b"\0another\0"):
-        build = pathlib.Path(os.environ.get("MAGLANE_BUILD", lab_module.ROOT / "build/release"))
+        build = lab_module.BUILD
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="maglane-program-"))
         (self.directory / "bin").mkdir()
         (self.directory / "bin/maglane").symlink_to(build / "bin/maglane")
