@@ -104,6 +104,7 @@ def run_kernel(name, plan, complete, again=False):
     report.machine, report.seconds = outcome.accelerator, round(outcome.seconds, 1)
     if outcome.problem or outcome.status:
         problem = outcome.problem or f"the run of the suites ended with {outcome.status}"
+        on_line(problem)
         report.failures.append(reports.Failure("the machine", problem + "\n" + "\n".join(
             outcome.console.splitlines()[-CONSOLE_LINES:])))
     reports.collect(report, directory, [suite.name for suite in plan])
