@@ -69,7 +69,7 @@ def suites(smoke):
     for name, command in _ctests():
         options = SMOKE.get(name, []) if smoke else []
         if options is not None:
-            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 300 if smoke else 1800,
+            result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 900 if smoke else 1800,
                                 {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
 
     def netns(name, path, modes, limit, *options):
