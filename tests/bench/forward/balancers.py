@@ -147,9 +147,9 @@ class Ipvs(Balancer):
                         *(f"address add {service.address}/32 dev kube-ipvs0" for service in services))
             topology.on("node", "ipvsadm", "-R", input="\n".join(lines) + "\n")
             topology.sysctl("node", net__ipv4__vs__conntrack=1)
-            topology.on("node", "nft", "-f", "-", input="table ip masquerade { chain postrouting {"
+            topology.on("node", "nft", "-f", "-", input="table ip ipvs { chain postrouting {"
                         " type nat hook postrouting priority srcnat;"
-                        f" ip daddr {{ {', '.join(ENDPOINTS)} }} masquerade fully-random; }} }}")
+                        f" ip daddr {{ {', '.join(ENDPOINTS)} }} masquerade fully-random; }}; }}")
         except (RuntimeError, FileNotFoundError) as error:
             raise Unavailable(f"ipvs: {error}") from error
 
