@@ -107,24 +107,24 @@ class Lab:
         self.run_directory = pathlib.Path("/run/maglane-lab") / name
         self.bpffs = pathlib.Path("/sys/fs/bpf/maglane-lab") / name
 
-    def command(self, *arguments, check=True, timeout=120):
-        done = subprocess.run([ROOT / "tools/lab", *map(str, arguments)], env=self.environment, timeout=timeout,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    def _run(self, command, environment, check, timeout):
+        command = list(map(str, command))
+        done = subprocess.run(command, env=environment, timeout=timeout, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
         if check:
-            assert done.returncode == 0, f"lab {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
+            assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done
+
+    def command(self, *arguments, check=True, timeout=120):
+        return self._run([ROOT / "tools/lab", *arguments], self.environment, check, timeout)
 
     def exec(self, host, *command, check=True, timeout=120):
         """What `tools/lab exec` does, without its shell: most tests ask `maglane` over and over."""
         environment = {**self.environment, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}"}
-        if host in NODES:
+        if host.startswith("node-"):
             environment |= {"MAGLANE_BPFFS": str(self.bpffs / host), "MAGLANE_SOCKET": str(self.run_directory / f"{host}.sock")}
         with self.inside(host):  # which the process inherits
-            done = subprocess.run(list(map(str, command)), env=environment, timeout=timeout, capture_output=True, text=True,
-                                  stdin=subprocess.DEVNULL)
-        if check:
-            assert done.returncode == 0, f"{host}: {' '.join(map(str, command))}: {done.stdout}{done.stderr}"
-        return done
+            return self._run(command, environment, check, timeout)
 
     def maglane(self, node, *arguments):
         """What `maglane --json` says on a node."""

@@ -18,6 +18,12 @@ def test_pods_reach_each_other_without_a_service(bare_lab, protocol, family):
             assert (answer.pod, answer.client) == (pod, address(source, family))
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_exec_is_what_these_tests_do_themselves(bare_lab, host):
+    command = ["bash", "-c", "ip -o address; echo $PATH $MAGLANE_BPFFS $MAGLANE_SOCKET"]
+    assert bare_lab.command("exec", host, *command).stdout == bare_lab.exec(host, *command).stdout
+
+
 def test_the_client_is_an_outsider(bare_lab, family):
     with pytest.raises(OSError):
         bare_lab.connect("client", "TCP", address("pod-a1", family), 8080, timeout=0.5)

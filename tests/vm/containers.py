@@ -110,7 +110,8 @@ class Machine:
             if not self.network:
                 shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", *(["--net"] if self.network else []),
+                ["setpriv", "--pdeathsig", "KILL",
+                 "unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child", *(["--net"] if self.network else []),
                  "bash", "-c", INIT, "init", self.root, self.name, CCACHE],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
             if self.process.stdout.readline() != "up\n":

@@ -17,19 +17,20 @@ import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from kernels import ROOT
+
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 QEMU = "qemu-system-x86_64"
-BOOT_LIMIT = 90        # seconds until the first line of the guest, under emulation on a busy machine
-PASSED_ON = ("MAGLANE_BUILD",)
+PASSED_ON = ("MAGLANE_BUILD",)              # of the environment, to the command
 OWN_DIRECTORIES = ("/tmp", "/run", "/dev")  # of a machine: those of the host are not seen there
+BOOT_LIMIT = 90        # seconds until the first line of the guest, under emulation on a busy machine
 KVM_PROBE_LIMIT = 3    # seconds; a machine where KVM works needs less than one
 KVM_BOOT_LIMIT = 30
-# A virtual host may not let its guests see which flaws its CPU has.
-# Its CPUs take turns in one thread. With one for each, a CPU may meet the breakpoint under which another
-# has rewritten the kernel's code after that was done, and the kernel panics: "Oops: int3", in
-# bpf_dispatcher_xdp_func, where programs are swapped under load.
+# The CPUs take turns in one thread. With one for each, 6.12 panicked where programs were swapped under load:
+# "Oops: int3" in bpf_dispatcher_xdp_func, it seems since a CPU met the breakpoint under which another had
+# rewritten the kernel's code, after that was done.
 EMULATED_CPU = ["-accel", "tcg,thread=single", "-cpu", "max"]
+# A virtual host may not let its guests see which flaws its CPU has.
 KVM_CPU = "host,-arch-capabilities"
 GREETING = "machine is up"
 # An empty line says that the machine is alive. One that says nothing for longer hangs; under emulation on a

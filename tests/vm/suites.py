@@ -8,7 +8,8 @@ import os
 import pathlib
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from kernels import ROOT
+
 BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
 
 
