@@ -27,6 +27,13 @@ constexpr const char* kKindNames[] = {"unicast", "blackhole", "unreachable", "pr
 constexpr int kKindResults[] = {BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_BLACKHOLE,
                                 BPF_FIB_LKUP_RET_UNREACHABLE, BPF_FIB_LKUP_RET_PROHIBIT};
 
+// What the kernel forwards neither to nor from, whatever the routes are; of IPv6 alone.
+bool stays_on_link(const IpAddress& address) {
+  static const Cidr ranges[] = {cidr("ff00::/8"), cidr("fe80::/10"), cidr("::1/128")};
+  return std::any_of(std::begin(ranges), std::end(ranges),
+                     [&](const Cidr& range) { return range.contains(address); });
+}
+
 }  // namespace
 
 Network::Network(std::vector<NetworkDevice> devices) : devices_(std::move(devices)) {
@@ -152,16 +159,14 @@ std::optional<NextHop> Network::next_hop(const IpAddress& destination) const {
 }
 
 long Network::fib_lookup(bpf_fib_lookup& params) const {
-  if (!device(params.ifindex).forwarding) return BPF_FIB_LKUP_RET_FWD_DISABLED;
   const bool v4 = params.family == AF_INET;
   const IpAddress destination =
       IpAddress::from_be(v4 ? Family::ipv4 : Family::ipv6, v4 ? &params.ipv4_dst : params.ipv6_dst);
   last_source_ = IpAddress::from_be(destination.family(), v4 ? &params.ipv4_src : params.ipv6_src);
+  if (stays_on_link(destination) || stays_on_link(last_source_)) return BPF_FIB_LKUP_RET_NOT_FWDED;
+  if (!device(params.ifindex).forwarding) return BPF_FIB_LKUP_RET_FWD_DISABLED;
   const NetworkRoute* route = route_to(destination);
   if (!route || is_own(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
-  // Each device of a kernel has a route for ff00::/8, of type multicast, which this look-up does not take.
-  static const Cidr multicast6 = cidr("ff00::/8");
-  if (multicast6.contains(destination)) return BPF_FIB_LKUP_RET_NOT_FWDED;
   if (route->kind != NetworkRoute::Kind::unicast) return kKindResults[static_cast<int>(route->kind)];
   const NextHop hop = *next_hop(destination);
   if (params.tot_len > hop.mtu) {

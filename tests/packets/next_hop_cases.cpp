@@ -38,6 +38,18 @@ void no_way_to_the_endpoint(Scenario& s) {
     s.uplink(s.first(s.client(), frontend.address)).dropped(REASON_NO_ROUTE);
 }
 
+// What the kernel does not forward for: an IPv6 source that nobody behind a router could answer.
+void source_of_the_link_alone(Scenario& s) {
+  s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
+  for (const char* source : {"[fe80::10]:40000", "[ff01::10]:40000", "[::1]:40000"}) {
+    const HostPort client = s.pick("169.254.0.10:40000", source);
+    if (s.v4())
+      s.uplink(s.first(client, s.node())).sent(s.first(client, s.local()).hop());
+    else
+      s.uplink(s.first(client, s.node())).dropped(REASON_NO_ROUTE);
+  }
+}
+
 void forwarding_switched_off(Scenario& s) {
   s.cluster.node_port(s.node(), s.variant.protocol, {s.local()});
   s.uplink(s.first(s.client(), s.node()), kOff0).dropped(REASON_FORWARDING_DISABLED);
@@ -213,6 +225,7 @@ std::vector<Case> next_hop_cases() {
       {"unknown_neighbour_is_resolved", unknown_neighbour_is_resolved},
       {"unknown_neighbour_of_an_uplink", unknown_neighbour_of_an_uplink},
       {"no_way_to_the_endpoint", no_way_to_the_endpoint},
+      {"source_of_the_link_alone", source_of_the_link_alone},
       {"forwarding_switched_off", forwarding_switched_off},
       {"too_long_for_the_next_hop", too_long_for_the_next_hop},
       {"too_long_for_an_uplink", too_long_for_an_uplink},
