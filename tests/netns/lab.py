@@ -14,6 +14,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MAGLANE_BUILD", ROOT / "build/release"))
+COMMAND_LIMIT = 240  # s; tools/lab gives an agent 180 until it is ready
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -115,10 +116,10 @@ class Lab:
             assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done
 
-    def command(self, *arguments, check=True, timeout=120):
+    def command(self, *arguments, check=True, timeout=COMMAND_LIMIT):
         return self._run([ROOT / "tools/lab", *arguments], self.environment, check, timeout)
 
-    def exec(self, host, *command, check=True, timeout=120):
+    def exec(self, host, *command, check=True, timeout=COMMAND_LIMIT):
         """What `tools/lab exec` does, without its shell: most tests ask `maglane` over and over."""
         environment = {**self.environment, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}"}
         if host.startswith("node-"):

@@ -145,7 +145,7 @@ def restart(lab, node, count, seed=1, progress=lambda done: None):
                 lab.command("agent", node, "kill")
                 start.communicate()
             else:
-                said = start.communicate(timeout=120)[0]
+                said = start.communicate(timeout=lab_module.COMMAND_LIMIT)[0]
                 assert start.returncode == 0, said
             arguments_file.write_bytes(usual)
             progress(number + 1)

@@ -61,13 +61,13 @@ agent_start() { # NODE ARGUMENTS...
 }
 
 agent_wait() { # NODE
-  local deadline=$((SECONDS + 60))
+  local deadline=$((SECONDS + 180)) # an emulated machine under load verifies programs for a minute
   until with_agent_environment "$1" maglane status --wait 20 &>/dev/null; do
     if [[ -z $(agent_pid "$1") ]]; then
       tail -n 20 "$RUN/$1.agent.log" >&2
       die "the agent of $1 ended; its log is $RUN/$1.agent.log"
     fi
-    ((SECONDS < deadline)) || die "the agent of $1 is not ready after a minute; its log is $RUN/$1.agent.log"
+    ((SECONDS < deadline)) || die "the agent of $1 is not ready after three minutes; its log is $RUN/$1.agent.log"
     sleep 0.1
   done
 }
