@@ -78,6 +78,21 @@ def test_a_machine_that_is_alive_may_take_long(kernel, tmp_path, monkeypatch):
     assert (outcome.status, outcome.problem) == (7, "")
 
 
+def test_a_kernel_that_kvm_does_not_bring_up_is_emulated_and_kvm_not_asked_again(tmp_path, monkeypatch):
+    asked = []
+
+    def boot(_, directory, limit, on_line, accelerator, boot_limit):
+        asked.append(accelerator)
+        return machine.Outcome(0, "", "", 1, accelerator, accelerator == "tcg")
+    monkeypatch.setattr(machine, "kvm_works", lambda: True)
+    monkeypatch.setattr(machine, "_not_by_kvm", set())
+    monkeypatch.setattr(machine.Machine, "_boot", boot)
+    for release in ("1", "1", "2"):
+        of_it = kernels.Kernel("some", release, kernels.ROOT)
+        assert machine.Machine(of_it).run(["true"], tmp_path, 5, lambda line: None).accelerator == "tcg"
+    assert asked == ["kvm", "tcg", "tcg", "kvm", "tcg"]
+
+
 @pytest.mark.parametrize("needed", ["/tmp/tree", "/run/tree"])
 def test_a_tree_that_a_machine_does_not_see_is_told(kernel, tmp_path, monkeypatch, needed):
     monkeypatch.setattr(machine, "ROOT", pathlib.Path(needed))
