@@ -469,13 +469,17 @@ TEST_F(Health, Point29_AnAddressThatIsTakenIsAProblemUntilItIsFree) {
 TEST_F(Health, Point29_UnhealthyWhileTheAgentIsStuckAndWellAgain) {
   config_.healthz_timeout = 1;
   start_agent();
-  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+  // Until it was seen well: on a busy machine a question itself may take longer than the time-out.
+  const auto see_it_well = [&] {
+    bool well = false;
+    run_until([&] { return well = well || get("10256/healthz").find("\n200") != std::string::npos; });
+  };
+  see_it_well();
   // The main loop does not come round.
   std::this_thread::sleep_for(1200ms);
   EXPECT_THAT(get("10256/healthz"), HasSubstr("\n503"));
   EXPECT_THAT(get("10256/livez"), HasSubstr("\n503"));
-  run_until([settled = Reconciler::Clock::now() + 100ms] { return Reconciler::Clock::now() > settled; });
-  EXPECT_THAT(get("10256/healthz"), HasSubstr("\n200"));
+  see_it_well();
 }
 
 TEST_F(Health, Point29_CountersThatCannotBeReadAreLeftOut) {
