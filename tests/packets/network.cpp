@@ -29,9 +29,8 @@ constexpr int kKindResults[] = {BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_BLACK
 
 // What the kernel forwards neither to nor from, whatever the routes are; of IPv6 alone.
 bool stays_on_link(const IpAddress& address) {
-  static const Cidr ranges[] = {cidr("ff00::/8"), cidr("fe80::/10"), cidr("::1/128")};
-  return std::any_of(std::begin(ranges), std::end(ranges),
-                     [&](const Cidr& range) { return range.contains(address); });
+  return address.family() == Family::ipv6 &&
+         (address.is_multicast() || address.is_link_local() || address.is_loopback());
 }
 
 }  // namespace
