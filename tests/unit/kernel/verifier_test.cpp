@@ -18,15 +18,20 @@ constexpr uint32_t kVerifierLimit = 1'000'000;
 
 class Verifier : public Sandbox {
  protected:
-  // Nothing is a constant that would spare the verifier a branch.
+  // Nothing is a constant that would spare the verifier a branch: all the CIDRs that there is room for, of
+  // both families in turn, and every way to tell a pod.
   static DataPlaneOptions everything() {
     DataPlaneOptions options = small_options();
     options.masquerade_all = false;
     options.network_model = MasqueradeModel::azure_cni;
-    for (const char* cidr : {"10.244.0.0/16", "fd00:10:244::/48"})
-      options.pod_cidrs.push_back(*Cidr::parse(cidr));
-    for (const char* cidr : {"10.96.0.0/16", "fd00:10:96::/112"})
-      options.service_cidrs.push_back(*Cidr::parse(cidr));
+    options.socket_translation = SocketTranslation::all;
+    options.pods_by = uint32_t{abi::PODS_BY_DEVICE} | abi::PODS_BY_CLUSTER_CIDR | abi::PODS_BY_NODE_CIDR;
+    for (int i = 0; i < abi::MAX_POD_CIDRS / 2; ++i)
+      for (const std::string& cidr : {fmt::format("10.{}.0.0/16", i), fmt::format("fd00:10:{}::/48", i)})
+        options.pod_cidrs.push_back(*Cidr::parse(cidr));
+    for (int i = 0; i < abi::MAX_SERVICE_CIDRS / 2; ++i)
+      for (const std::string& cidr : {fmt::format("10.9{}.0.0/16", i), fmt::format("fd00:20:{}::/112", i)})
+        options.service_cidrs.push_back(*Cidr::parse(cidr));
     return options;
   }
 };
