@@ -49,14 +49,15 @@ def run_suite(suite, results):
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results, plan = map(pathlib.Path, sys.argv[1:])
-    done_file = results / "done.json"
+    done_file, whole = results / "done.json", results / "done.new"
     done = json.loads(done_file.read_text()) if done_file.exists() else []
     for suite in json.loads(plan.read_text()):
         (results / "running").write_text(suite["name"])
         if results == IN_MACHINE:  # each line of the console is some suite's
             pathlib.Path("/dev/kmsg").write_text(f"<{KERN_CRIT}>suite {suite['name']}\n")
         done.append(run_suite(suite, results))
-        done_file.write_text(json.dumps(done))
+        whole.write_text(json.dumps(done))
+        whole.replace(done_file)  # a machine may end at any time
         last = done[-1]
         how = "time is up" if last["status"] is None else "ok" if last["status"] == 0 else f"exit status {last['status']}"
         print(f"{last['name']}: {how} after {last['seconds']:.0f} s", flush=True)

@@ -131,11 +131,11 @@ class Machine:
                 # For writing too, so that it opens at once and never ends.
                 output = os.open(f"{scratch}/out", os.O_RDWR | os.O_NONBLOCK)
                 with open(f"{scratch}/qemu", "w+b") as complaints:
-                    qemu = _spawn(self._command(scratch, accelerator), stdout=complaints, stderr=complaints)
+                    qemu = _spawn(self._command(scratch, directory / "console", accelerator), stdout=complaints, stderr=complaints)
                     children.append(qemu)
                     up, problem = _follow(qemu, output, started, limit, boot_limit, on_line)
                 os.close(output)
-                console = _text(f"{scratch}/qemu") + _text(f"{scratch}/console")
+                console = _text(f"{scratch}/qemu") + _text(directory / "console")
             finally:
                 for child in reversed(children):
                     child.kill()
@@ -150,7 +150,7 @@ class Machine:
         return Outcome(int(status) if status.isdigit() else None, problem, console, time.monotonic() - started,
                        accelerator, up)
 
-    def _command(self, scratch, accelerator):
+    def _command(self, scratch, console, accelerator):
         cpu = ["-accel", "kvm", "-cpu", KVM_CPU] if accelerator == "kvm" else EMULATED_CPU
         # A virtual CPU that waits for its turn on a busy host is no lock-up.
         watchdog = "" if accelerator == "kvm" else " nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
@@ -159,7 +159,7 @@ class Machine:
                    "-initrd", self.kernel.initrd,
                    "-append", "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off tsc=reliable "
                    "audit=0 random.trust_cpu=on" + watchdog,
-                   "-chardev", f"file,id=console,path={scratch}/console", "-serial", "chardev:console",
+                   "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                    "-chardev", f"file,id=out,path={scratch}/out", "-device", "virtio-serial-pci",
                    "-device", "virtserialport,chardev=out,name=out",
                    "-object", f"memory-backend-memfd,id=memory,size={self.memory}M,share=on",
@@ -220,8 +220,7 @@ def _follow(qemu, output, started, limit, boot_limit, on_line):
                 elif text:
                     on_line(text)
             heard = time.monotonic()
-            continue
-        if ended:
+        elif ended:
             return up, ""
         now = time.monotonic()
         elapsed = now - started

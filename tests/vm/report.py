@@ -84,12 +84,17 @@ def _add_suite(report, name, path):
     return counts
 
 
+def what_was_done(directory):
+    """{suite: how it ended}, of a directory of results."""
+    try:
+        return {suite["name"]: suite for suite in json.loads((directory / "done.json").read_text())}
+    except FileNotFoundError:
+        return {}
+
+
 def collect(report, directory, planned):
     """Adds what is in a directory of results; `planned` names the suites that should have run."""
-    try:
-        done = {suite["name"]: suite for suite in json.loads((directory / "done.json").read_text())}
-    except FileNotFoundError:
-        done = {}
+    done = what_was_done(directory)
     running = _end_of(directory / "running")
     for name in planned:
         how = done.get(name)

@@ -56,23 +56,23 @@ def suites_in_trouble(console):
             for trouble in machine.TROUBLE.finditer(console)}
 
 
-def what_is_left(directory, plan, build):
-    """The suites that did not pass, as they are now and with the same programs, when they ran last; nothing of
-    these stays in the directory."""
-    done_file, build_file, console = directory / "done.json", directory / "build", directory / "console"
-    done = json.loads(done_file.read_text()) if done_file.exists() else []
-    if not build_file.exists() or build_file.read_text() != build:
-        done = []
-    commands = {suite.name: suite.command for suite in plan}
-    blamed = suites_in_trouble(console.read_text()) if console.exists() else set()
-    passed = [how for how in done if how["status"] == 0 and how["command"] == commands.get(how["name"])
-              and not {how["name"], "*"} & blamed]
+def what_is_left(directory, plan, subject):
+    """The suites that did not pass, as they are now and on the same subject, when they ran last; nothing of
+    these stays in the directory. `subject` names the programs and the kernel."""
+    subject_file, console = directory / "subject", directory / "console"
+    done = reports.what_was_done(directory)
+    if not subject_file.exists() or subject_file.read_text() != subject:
+        done = {}
+    now = {suite.name: vars(suite) for suite in plan}
+    blamed = suites_in_trouble(console.read_text(errors="replace")) if console.exists() else set()
+    passed = [how for name, how in done.items() if how["status"] == 0 and not {name, "*"} & blamed
+              and how == {**how, **now.get(name, {"name": None})}]
     names = [how["name"] for how in passed]
     for path in directory.iterdir():
         if path.stem not in names:
             path.unlink()
-    done_file.write_text(json.dumps(passed))
-    build_file.write_text(build)
+    (directory / "done.json").write_text(json.dumps(passed))
+    subject_file.write_text(subject)
     return [suite for suite in plan if suite.name not in names]
 
 
@@ -84,13 +84,8 @@ def run_kernel(name, plan, complete, again=False):
     (results / f"{name}.json").unlink(missing_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
     build = suites.build()
-    left = what_is_left(directory, plan, build)
-    (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in left]))
-    guest = pathlib.Path(__file__).with_name("guest.py")
-    report, on_line = reports.Report(name, complete, build), functools.partial(say, name)
-    if name == kernels.HOST:
-        outcome = run_on_host([guest, directory, directory / "plan.json"], on_line)
-    else:
+    report, on_line = reports.Report(name, complete, build, os.uname().release), functools.partial(say, name)
+    if name != kernels.HOST:
         try:
             with DOWNLOADING:
                 kernel = kernels.get(name, on_line)
@@ -98,6 +93,12 @@ def run_kernel(name, plan, complete, again=False):
             report.failures.append(reports.Failure("the kernel", str(error)))
             return report
         report.release = kernel.release
+    left = what_is_left(directory, plan, f"{build} on {report.release}")
+    (directory / "plan.json").write_text(json.dumps([vars(suite) for suite in left]))
+    guest = pathlib.Path(__file__).with_name("guest.py")
+    if name == kernels.HOST:
+        outcome = run_on_host([guest, directory, directory / "plan.json"], on_line)
+    else:
         on_line(f"{kernel.release}, {'KVM' if machine.kvm_works() else 'emulated: KVM does not work here'}")
         outcome = machine.Machine(kernel).run([guest, "/run/vm", "/run/vm/plan.json"], directory,
                                               sum(suite.limit for suite in left) + BOOT_ALLOWANCE, on_line)

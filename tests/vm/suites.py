@@ -20,6 +20,7 @@ class Suite:
     results_flag: str  # the option that says it
     limit: int         # seconds, on an emulated machine
     environment: dict = dataclasses.field(default_factory=dict)
+    made_of: str = ""  # names what the test itself is made of: its program, or its scripts and those of the lab
 
 
 # What a look at a kernel needs, in two minutes on an emulated one: that its verifier takes the programs,
@@ -44,12 +45,30 @@ EACH_KIND = ["-k", "test_pod_to_endpoint_on_other_node or test_outside_to_node_p
 PLAYS = {True: 10, False: 40}
 
 
+def digest(paths):
+    """Names the contents of files."""
+    result = hashlib.sha256()
+    for path in paths:
+        result.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return result.hexdigest()
+
+
 def build():
     """Names the programs under test, the agent with all that it loads and the inspector."""
-    digest = hashlib.sha256()
-    for name in ("maglane-agent", "maglane"):
-        digest.update((BUILD / "bin" / name).read_bytes())
-    return digest.hexdigest()
+    return digest(BUILD / "bin" / name for name in ("maglane-agent", "maglane"))
+
+
+def traces():
+    return sorted(ROOT.glob("tests/contract/*.trace"))
+
+
+def lab_files(tests):
+    """The scripts of the files of tests `tests`, and what they have in common."""
+    for pattern in ("tools/lab", "tools/lab.d/*", "tools/common.sh", "examples/*", "tests/netns/*"):
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file() and (path in tests or not path.match("tests/netns/test_*.py")):
+                yield path
+    yield from traces()
 
 
 def _ctests():
@@ -71,11 +90,13 @@ def suites(smoke):
         options = SMOKE.get(name, []) if smoke else []
         if options is not None:
             result.append(Suite(name, [*command, *options], "--gtest_output=xml:", 900 if smoke else 1800,
-                                {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}))
+                                {"RC_PARAMS": f"max_success={PLAYS[smoke]}"}, digest([pathlib.Path(command[0]), *traces()])))
 
     def netns(name, path, modes, limit, *options):
-        command = ["/usr/bin/python3", "-m", "pytest", str(ROOT / "tests/netns" / path), "-v", "--xdp-modes", modes, *options]
-        result.append(Suite(name, command, "--junitxml=", limit))
+        where = ROOT / "tests/netns" / path
+        command = ["/usr/bin/python3", "-m", "pytest", str(where), "-v", "--xdp-modes", modes, *options]
+        tests = [where] if path else list(where.glob("test_*.py"))
+        result.append(Suite(name, command, "--junitxml=", limit, made_of=digest(lab_files(tests))))
     if smoke:
         netns("netns", "", "native", 600, *EACH_KIND)
     else:

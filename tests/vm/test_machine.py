@@ -37,6 +37,14 @@ def test_status_and_output_come_back(kernel, tmp_path):
     assert not pathlib.Path("/root/file").exists()
 
 
+def test_a_run_that_is_killed_leaves_what_the_console_said(kernel, tmp_path):
+    """Else its suites would count as passed although the kernel had complained."""
+    said = []
+    machine.Machine(kernel).run(["bash", "-c", "echo '<2>some words' >/dev/kmsg; sleep 2; echo now; sleep 2"], tmp_path, 100,
+                                lambda line: said.append((tmp_path / "console").read_text()) if line == "now" else None)
+    assert ["some words" in text for text in said] == [True]
+
+
 # ---- what goes wrong in a suite, seen through the whole run: a failed test, with the console ----
 
 # A process at the highest priority on each CPU: nothing else runs there any more, nor does the kernel's own work.
@@ -76,6 +84,12 @@ def test_a_machine_that_is_alive_may_take_long(kernel, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "SILENCE_LIMIT", 12)
     outcome, _ = run(kernel, tmp_path, "sleep 30; exit 7")
     assert (outcome.status, outcome.problem) == (7, "")
+
+
+def test_a_machine_that_never_stops_talking_has_a_limit_too(kernel, tmp_path):
+    outcome, lines = run(kernel, tmp_path, "yes talk", limit=20)
+    assert outcome.problem.startswith("the machine was still running after 20 s")
+    assert "talk" in lines
 
 
 def test_a_kernel_that_kvm_does_not_bring_up_is_emulated_and_kvm_not_asked_again(tmp_path, monkeypatch):
@@ -124,17 +138,30 @@ def test_what_passed_does_not_run_again(tmp_path, monkeypatch, again, ran):
     assert (tmp_path / "ran").read_text().split() == ran
 
 
-@pytest.mark.parametrize("build, console, left", [
-    ("same", "", []), ("other", "", ["first", "second"]),
-    ("same", "suite first\nsuite second\nWARNING: CPU: 0\n", ["second"]),
-    ("same", "Kernel panic\nsuite first\n", ["first", "second"]),
+@pytest.mark.parametrize("subject, second, console, left", [
+    ("same", "same", "", []), ("other", "same", "", ["first", "second"]), ("same", "changed", "", ["second"]),
+    ("same", "same", "suite first\nsuite second\nWARNING: CPU: 0\n", ["second"]),
+    ("same", "same", "Kernel panic\nsuite first\n", ["first", "second"]),
 ])
-def test_what_passed_counts_for_the_same_programs_on_a_sound_kernel(tmp_path, build, console, left):
-    plan = [suites.Suite(name, [name], "", 20) for name in ("first", "second")]
+def test_what_passed_counts_for_the_same_programs_and_tests_on_a_sound_kernel(tmp_path, subject, second, console, left):
+    plan = [suites.Suite(name, [name], "", 20, made_of="same") for name in ("first", "second")]
     (tmp_path / "done.json").write_text(json.dumps([{**vars(suite), "status": 0, "seconds": 1} for suite in plan]))
-    (tmp_path / "build").write_text("same")
+    (tmp_path / "subject").write_text("same")
     (tmp_path / "console").write_text(console)
-    assert [suite.name for suite in run_module.what_is_left(tmp_path, plan, build)] == left
+    plan[1].made_of = second
+    assert [suite.name for suite in run_module.what_is_left(tmp_path, plan, subject)] == left
+
+
+def test_a_suite_is_named_by_its_own_tests_and_what_all_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(suites, "ROOT", tmp_path)
+    for path in ("tools/lab", "tests/netns/conftest.py", "tests/netns/test_a.py", "tests/netns/test_b.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    of_a = list(suites.lab_files([tmp_path / "tests/netns/test_a.py"]))
+    assert [path.name for path in of_a] == ["lab", "conftest.py", "test_a.py"]
+    before = suites.digest(of_a)
+    (tmp_path / "tests/netns/conftest.py").write_text("other")
+    assert suites.digest(of_a) != before
 
 
 def test_without_a_network_it_says_so_in_a_line(tmp_path, monkeypatch):
