@@ -67,7 +67,7 @@ def base():
     """The debootstrapped root; made the first time, which needs a network."""
     if not BASE.exists():
         fresh = BASE.with_suffix(".new")
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove(fresh)  # of one that was killed, which has /proc mounted there
         fresh.mkdir(parents=True)
         run("debootstrap", "--variant=minbase", f"--include={BOX_PACKAGES}", "bookworm", fresh)
         (fresh / "etc/apt/sources.list").write_text(SOURCES)
